@@ -1,0 +1,52 @@
+// Package testenv finds what tests need from outside the module, and skips the
+// test with the reason where it is absent.
+package testenv
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Shared returns the folder of reference data beside the module.
+func Shared(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(Root(t), "..", "shared")
+	if _, err := os.Stat(filepath.Join(dir, "data")); err != nil {
+		t.Skip("reference data is absent: no folder ../shared beside the module")
+	}
+	return dir
+}
+
+// Packages returns the folder named by CUBBY_PACKAGES, which holds the model
+// packages built by the reference data's make_packages.py.
+func Packages(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("CUBBY_PACKAGES")
+	if dir == "" {
+		t.Skip("CUBBY_PACKAGES does not name a folder of built model packages")
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("CUBBY_PACKAGES: %v", err)
+	}
+	return dir
+}
+
+// Root returns the module's folder: the nearest one up that holds go.mod.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			t.Fatal("no go.mod above the test's folder")
+		}
+		dir = up
+	}
+}

@@ -1,0 +1,49 @@
+// Package checkpoint shows the weights of a model under one vocabulary of
+// names (those of GGUF: "blk.0.attn_q.weight"), whichever file holds them.
+package checkpoint
+
+import "cubby/models/gguf"
+
+// Checkpoint is an opened set of weights. Its tensors' bytes stay valid until Close.
+type Checkpoint interface {
+	Config() Config
+	// Tensor returns the tensor of that GGUF name.
+	Tensor(name string) (Tensor, bool)
+	Close() error
+}
+
+// Config holds the shapes and constants of a decoder.
+type Config struct {
+	Architecture string // GGUF name: "llama", "qwen3", …
+	Layers       int
+	Width        int // hidden size
+	FeedForward  int // intermediate size
+	Heads        int
+	KVHeads      int
+	HeadDim      int
+	Vocab        int
+	Context      int // longest trained sequence
+	RopeBase     float64
+	// RopeInterleaved: rotated pairs are (2i, 2i+1), as llama-family GGUF files
+	// store q and k; otherwise (i, i+HeadDim/2), as Hugging Face does.
+	RopeInterleaved bool
+	RopeScaling     string // empty or the scaling's name, which an engine may not know
+	NormEpsilon     float64
+	// Classes names the outputs of a sequence-classification head, in row
+	// order of "cls.output.weight"; empty for a causal model.
+	Classes []string
+}
+
+// Tensor is a matrix (or a vector: one row) of weights as stored.
+type Tensor struct {
+	Type gguf.Type
+	Rows int
+	Cols int
+	Data []byte // Rows × Type.RowSize(Cols) bytes
+}
+
+// Row writes row i, dequantised, to dst, which holds Cols values.
+func (t Tensor) Row(dst []float32, i int) {
+	n := t.Type.RowSize(t.Cols)
+	gguf.Dequantize(dst[:t.Cols], t.Data[i*n:(i+1)*n], t.Type)
+}

@@ -1,0 +1,94 @@
+// Package engine is the token-level contract between the scorer and whatever
+// computes a model: the native Go engine or llama.cpp. Package enginetest holds
+// the conformance suite that every implementation passes.
+package engine
+
+import (
+	"context"
+
+	"cubby/labels"
+)
+
+// Engine computes packed passes of one loaded model. It is owned by one
+// goroutine: no two methods run at the same time, except Info and Tokenizer.
+type Engine interface {
+	Info() Info
+	Tokenizer() Tokenizer
+
+	// Prefix computes a shared prompt prefix once and keeps its keys and
+	// values. An empty prefix is allowed.
+	Prefix(ctx context.Context, tokens []labels.Token) (Prefix, error)
+
+	// Eval runs many token trees that hang off one prefix in one pass and
+	// returns one Output a tree, in order. Limits are checked before any
+	// computation; a tree's result does not depend on the trees around it.
+	Eval(ctx context.Context, prefix Prefix, trees []Tree) ([]Output, error)
+
+	Close() error
+}
+
+// Tokenizer turns text into token ids. Implementations are safe for
+// concurrent use.
+type Tokenizer interface {
+	// Encode never yields a special token: "<|im_end|>" is plain characters.
+	Encode(text string) []labels.Token
+	// EncodeSpecial parses the vocabulary's special tokens in text.
+	EncodeSpecial(text string) []labels.Token
+	// Decode joins the bytes of the tokens, which may cut a character.
+	Decode(tokens []labels.Token) string
+	// Special returns the id of a special token by its text.
+	Special(piece string) (labels.Token, bool)
+	// Len is the number of ids in the vocabulary.
+	Len() int
+}
+
+// Prefix is a computed prompt prefix. It is valid for the engine that made it
+// until that engine is closed.
+type Prefix interface {
+	// Len is the number of tokens.
+	Len() int
+}
+
+// Info describes a loaded engine.
+type Info struct {
+	Engine       string // "native", "llama"
+	Kernel       string // instruction set in use: "avx512vnni", "avx2", "portable"
+	Device       string // "cpu"
+	Architecture string // GGUF architecture name: "llama"
+	Threads      int
+	Layers       int
+	Width        int // length of a hidden state
+	Vocab        int
+	Context      int // longest sequence, prefix included, in tokens
+	MaxPass      int // most tokens Eval takes in one pass
+	Classes      int // rows of the sequence-classification head; 0 without one
+}
+
+// Tree is a set of tokens that share their beginnings. Node i follows node
+// Parents[i], or the prefix where that is -1; a parent comes before its
+// children. A text is a chain; the label tokens behind it branch.
+type Tree struct {
+	Tokens  []labels.Token
+	Parents []int32
+	// Back leaves the last Back tokens of the prefix out for this tree: its
+	// roots follow token Prefix.Len()-Back.
+	Back  int
+	Wants []Want
+	// Pooled asks for the class scores at this node; -1 for none.
+	Pooled int
+}
+
+// Want asks for logits of some vocabulary entries behind one node.
+type Want struct {
+	Node    int
+	Columns []labels.Token
+	// Normalizer also asks for the log of the sum of exp over the vocabulary.
+	Normalizer bool
+}
+
+// Output is what one tree asked for.
+type Output struct {
+	Logits [][]float32 // one row a Want, one value a column of it
+	LogZ   []float64   // one value a Want, natural log; 0 where not asked
+	Scores []float32   // class scores before softmax, where Pooled was asked
+}

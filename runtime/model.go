@@ -1,0 +1,231 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"cubby/labels"
+	"cubby/models"
+	"cubby/runtime/engine"
+)
+
+// DefaultBatchTokens is the token budget of one pass: large enough that the
+// matrix products run at full speed, small enough that a text which arrives
+// just after a pass has started does not wait long.
+const DefaultBatchTokens = 512
+
+// DefaultQueueTokens is the most tokens admitted at once: some seconds of work
+// on a small machine. More would only be answered after their callers left.
+const DefaultQueueTokens = 32768
+
+// Options are the knobs of a Model. Zero values choose the defaults.
+type Options struct {
+	BatchTokens int // token budget of one pass; the engine's own limit caps it
+	QueueTokens int // most tokens admitted at once, waiting and running
+	Observer    Observer
+}
+
+// Observer hears what the runtime measures. Its methods are called on hot
+// paths, some under a lock: they must be quick and must not call back.
+type Observer interface {
+	// Tokenized is told how long one request's texts took to become tokens.
+	Tokenized(took time.Duration)
+	// Queued is told the tokens of all unfinished texts after each change.
+	Queued(tokens int)
+	// Pass is told the texts and tokens of each finished pass.
+	Pass(items, tokens int, took time.Duration)
+}
+
+// Model is a loaded model behind a scheduler: the Backend of an engine that
+// runs in this process.
+type Model struct {
+	model     *models.Model
+	engine    engine.Engine
+	scorer    *scorer
+	scheduler *scheduler
+	observer  Observer
+	info      Info
+	closing   sync.Once
+	closed    error
+}
+
+// Open puts a scorer and a scheduler in front of an engine that has loaded m's
+// weights. The result owns both; on an error the caller still does.
+func Open(m *models.Model, eng engine.Engine, opt Options) (*Model, error) {
+	opt, err := opt.withDefaults(eng.Info())
+	if err != nil {
+		return nil, err
+	}
+	s, err := newScorer(m, eng)
+	if err != nil {
+		return nil, err
+	}
+	return &Model{
+		model:     m,
+		engine:    eng,
+		scorer:    s,
+		scheduler: newScheduler(s.run, opt.BatchTokens, opt.QueueTokens, opt.Observer, rand.Float64),
+		observer:  opt.Observer,
+		info: Info{
+			Model:         m.Manifest.Name,
+			Artifact:      m.Digest.String(),
+			Labels:        m.Labels(),
+			Scoring:       m.Manifest.Scoring,
+			Calibrated:    m.Manifest.Calibration != nil,
+			Engine:        eng.Info(),
+			MaxTextTokens: s.maxText,
+		},
+	}, nil
+}
+
+// withDefaults fills what was left zero and checks the rest.
+func (o Options) withDefaults(info engine.Info) (Options, error) {
+	if o.BatchTokens < 0 || o.QueueTokens < 0 {
+		return o, fmt.Errorf("batch tokens %d and queue tokens %d must not be negative", o.BatchTokens, o.QueueTokens)
+	}
+	if o.BatchTokens == 0 {
+		o.BatchTokens = DefaultBatchTokens
+	}
+	if o.QueueTokens == 0 {
+		o.QueueTokens = DefaultQueueTokens
+	}
+	if info.MaxPass > 0 {
+		o.BatchTokens = min(o.BatchTokens, info.MaxPass)
+	}
+	if o.Observer == nil {
+		o.Observer = deaf{}
+	}
+	return o, nil
+}
+
+// deaf is the observer of those who want none.
+type deaf struct{}
+
+func (deaf) Tokenized(time.Duration)      {}
+func (deaf) Queued(int)                   {}
+func (deaf) Pass(int, int, time.Duration) {}
+
+// Score answers the request's texts together, in order: see Backend.
+func (m *Model) Score(ctx context.Context, req Request) ([]Result, error) {
+	class := interactive
+	if req.Bulk {
+		class = bulk
+	}
+	if len(req.Texts) == 0 {
+		return nil, nil
+	}
+	if err := m.scheduler.door(ctx, class, len(req.Texts)); err != nil {
+		return nil, err
+	}
+	results := make([]Result, len(req.Texts))
+	jobs, places, err := m.prepare(ctx, req, results)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.scheduler.do(ctx, jobs, class); err != nil {
+		return nil, err
+	}
+	for i, j := range jobs {
+		results[places[i]] = m.result(j)
+	}
+	return results, nil
+}
+
+// prepare makes a job of each text that can be scored, with its place in the
+// request, and writes the errors of the others to results.
+func (m *Model) prepare(ctx context.Context, req Request, results []Result) ([]*job, []int, error) {
+	start := time.Now()
+	jobs := make([]*job, 0, len(req.Texts))
+	places := make([]int, 0, len(req.Texts))
+	for i, text := range req.Texts {
+		if ctx.Err() != nil {
+			return nil, nil, contextError(ctx)
+		}
+		j, err := m.scorer.prepare(text, req.Scoring, req.NoTruncate)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		jobs = append(jobs, j)
+		places = append(places, i)
+	}
+	m.observer.Tokenized(time.Since(start))
+	return jobs, places, nil
+}
+
+// result calibrates a finished job and applies the policy.
+func (m *Model) result(j *job) Result {
+	r := Result{Tokens: j.tokens, Truncated: j.truncated, Queue: j.queue, Compute: j.compute, Err: j.err}
+	if j.err != nil {
+		return r
+	}
+	r.Distribution = j.dist
+	if c := m.model.Manifest.Calibration; c != nil {
+		r.Distribution = c.Apply(j.dist)
+	}
+	if p := m.model.Manifest.Policy; p != nil {
+		r.Review = p.Review(r.Distribution)
+	}
+	return r
+}
+
+// Info describes the model.
+func (m *Model) Info() Info { return m.info }
+
+// Stats counts the texts that came to the door.
+func (m *Model) Stats() Stats { return m.scheduler.stats() }
+
+// Failed is closed when the engine has crashed. Nothing is answered after
+// that: the process should end and be started anew.
+func (m *Model) Failed() <-chan struct{} { return m.scheduler.failed }
+
+// Close stops admission, answers what was admitted, and frees the engine and
+// the model. Only the first call does, the others wait for it.
+func (m *Model) Close() error {
+	m.closing.Do(func() {
+		m.scheduler.close()
+		m.closed = errors.Join(m.engine.Close(), m.model.Close())
+	})
+	return m.closed
+}
+
+// CheckCanary scores the manifest's canary text and compares its distribution,
+// before calibration, with the recorded one. A model without a canary passes.
+func (m *Model) CheckCanary(ctx context.Context) error {
+	c := m.model.Manifest.Canary
+	if c == nil {
+		return nil
+	}
+	j, e := m.scorer.prepare(c.Text, "", false)
+	if e == nil {
+		e = m.scheduler.do(ctx, []*job{j}, interactive)
+	}
+	if e == nil {
+		e = j.err
+	}
+	if e != nil {
+		return fmt.Errorf("canary: %w", e)
+	}
+	if d := distance(j.dist, c.Probabilities); !(d <= c.Tolerance) {
+		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: "+
+			"the weights or the engine are not what was imported; import the model again", d, c.Tolerance)
+	}
+	return nil
+}
+
+// distance is the total variation distance, NaN when the lengths differ.
+func distance(p labels.Distribution, q []float64) float64 {
+	if len(p) != len(q) {
+		return math.NaN()
+	}
+	sum := 0.0
+	for i := range p {
+		sum += math.Abs(p[i] - q[i])
+	}
+	return sum / 2
+}

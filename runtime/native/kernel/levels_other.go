@@ -1,0 +1,6 @@
+//go:build !amd64
+
+package kernel
+
+// vectorKernels returns the kernels in vector instructions: none here.
+func vectorKernels() []*Kernel { return nil }

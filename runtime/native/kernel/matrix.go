@@ -1,0 +1,89 @@
+package kernel
+
+import "fmt"
+
+// Matrix holds the weights of a linear layer: N output columns × K inputs,
+// int8 with one float32 scale for each column and block of 32 inputs, packed
+// in panels of 32 columns. N is padded to whole panels with columns of zero.
+// The layout is private to the level that made it.
+type Matrix struct {
+	N, K   int
+	level  Level
+	layout layout
+	w      []int8
+	scales []float32
+}
+
+// layout is how a level orders the weights of a panel: in strips of columns,
+// each strip in groups of consecutive inputs, the strip's columns of one group
+// side by side: [strip][K/group][column][group]. Scales go
+// [strip][K/32][column]. What is stored is the weight xor flip.
+type layout struct {
+	strip, group int
+	flip         int8
+}
+
+// NewMatrix returns a matrix of n output columns × kk inputs, all zero. It
+// panics unless kk is a positive multiple of Block and n is positive.
+func (k *Kernel) NewMatrix(n, kk int) *Matrix {
+	if n <= 0 || kk <= 0 || kk%Block != 0 {
+		panic(fmt.Sprintf("kernel: matrix of %d columns × %d inputs: want at least one column, and inputs in a positive multiple of %d", n, kk, Block))
+	}
+	cols := (n + Panel - 1) / Panel * Panel
+	return &Matrix{
+		N: n, K: kk, level: k.level, layout: k.layout,
+		w:      make([]int8, cols*kk),
+		scales: make([]float32, cols*kk/Block),
+	}
+}
+
+// Panels returns the number of panels.
+func (m *Matrix) Panels() int { return (m.N + Panel - 1) / Panel }
+
+// PackRow stores output column col: its K quantised weights and their K/Block
+// scales. Distinct columns may be packed at the same time.
+func (k *Kernel) PackRow(m *Matrix, col int, q []int8, scales []float32) {
+	if m.level != k.level || col < 0 || col >= m.N || len(q) != m.K || len(scales) != m.K/Block {
+		panic(fmt.Sprintf("kernel: pack column %d with %d weights and %d scales by %s: the matrix has %d columns of %d weights and was made by %s",
+			col, len(q), len(scales), k.level, m.N, m.K, m.level))
+	}
+	strip, group := m.layout.strip, m.layout.group
+	base, lane := col/strip*strip, col%strip
+	w := m.w[base*m.K+lane*group:]
+	for i := 0; i < m.K; i += group {
+		dst, src := w[i*strip:i*strip+group], q[i:i+group]
+		for j, v := range src {
+			dst[j] = v ^ m.layout.flip
+		}
+	}
+	s := m.scales[base*m.K/Block+lane:]
+	for b, v := range scales {
+		s[b*strip] = v
+	}
+}
+
+// MulPanels multiplies the activations of rows [r0, r1) with the columns of
+// panels [p0, p1): c[row*ldc + col] = Σ over K. r0 must be a multiple of
+// TileRows. Rows are computed in whole tiles, so c must have room up to r1
+// rounded up to TileRows and for every column of the panels; the rows beyond r1
+// and the columns beyond N receive values of no meaning.
+func (k *Kernel) MulPanels(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
+	if m.level != k.level || a.level != k.level || m.K != a.K {
+		panic(fmt.Sprintf("kernel: multiply by %s: weights have %d inputs and were packed by %s, activations have %d and were made for %s",
+			k.level, m.K, m.level, a.K, a.level))
+	}
+	if p0 < 0 || p1 > m.Panels() || r0 < 0 || r0%TileRows != 0 || r1 > a.Rows {
+		panic(fmt.Sprintf("kernel: multiply panels [%d, %d) of %d and rows [%d, %d) of %d: out of range, or the first row is no multiple of %d",
+			p0, p1, m.Panels(), r0, r1, a.Rows, TileRows))
+	}
+	if p0 >= p1 || r0 >= r1 {
+		return
+	}
+	if rows := padRows(r1); ldc < p1*Panel || len(c) < (rows-1)*ldc+p1*Panel {
+		panic(fmt.Sprintf("kernel: multiply into %d values with rows %d apart: %d rows of %d columns do not fit",
+			len(c), ldc, rows, p1*Panel))
+	}
+	k.mulPanels(m, a, p0, p1, r0, r1, c, ldc)
+}
+
+func padRows(rows int) int { return (rows + TileRows - 1) / TileRows * TileRows }

@@ -1,0 +1,234 @@
+package native
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"sync"
+
+	"cubby/models/checkpoint"
+	"cubby/models/gguf"
+	"cubby/runtime/native/kernel"
+)
+
+// layer holds one decoder block: products packed for the kernel, norms as they are.
+type layer struct {
+	qkv, out, gateUp, down *kernel.Matrix
+	attnNorm, ffnNorm      []float32
+}
+
+// weights is a loaded model in the form the passes use.
+type weights struct {
+	cfg        checkpoint.Config
+	layers     []layer
+	embedding  checkpoint.Tensor // rows looked up as stored
+	output     checkpoint.Tensor // logit rows; the embedding where the head is tied
+	outputNorm []float32
+	classes    [][]float32 // rows of the sequence-classification head
+	cos, sin   []float32   // [position][HeadDim/2]
+
+	vocabOnce sync.Once
+	vocab     *kernel.Matrix // the whole output matrix, packed on first use
+}
+
+// loadWeights packs every product of the model, in parallel over its rows.
+func loadWeights(ck checkpoint.Checkpoint, k *kernel.Kernel, p *pool) (*weights, error) {
+	w := &weights{cfg: ck.Config()}
+	if err := supported(ck); err != nil {
+		return nil, err
+	}
+	var missing error
+	tensor := func(name string) checkpoint.Tensor {
+		t, ok := ck.Tensor(name)
+		if !ok && missing == nil {
+			missing = fmt.Errorf("the weights have no tensor %s", name)
+		}
+		return t
+	}
+	w.embedding = tensor("token_embd.weight")
+	w.output = w.embedding
+	if t, ok := ck.Tensor("output.weight"); ok {
+		w.output = t
+	}
+	norm := tensor("output_norm.weight")
+	parts := make([]layerTensors, w.cfg.Layers)
+	for i := range parts {
+		parts[i] = tensorsOf(tensor, i)
+	}
+	if missing != nil {
+		return nil, missing
+	}
+	w.outputNorm = vector(norm)
+	if t, ok := ck.Tensor("cls.output.weight"); ok && len(w.cfg.Classes) > 0 {
+		for i := range t.Rows {
+			row := make([]float32, t.Cols)
+			t.Row(row, i)
+			w.classes = append(w.classes, row)
+		}
+	}
+	w.rope()
+	p.begin()
+	defer p.end()
+	for i := range parts {
+		w.layers = append(w.layers, parts[i].pack(&w.cfg, k, p))
+	}
+	return w, nil
+}
+
+// supported refuses what this engine would compute wrongly.
+func supported(ck checkpoint.Checkpoint) error {
+	c := ck.Config()
+	if c.Architecture != "llama" {
+		return &checkpoint.UnsupportedError{Architecture: c.Architecture}
+	}
+	if _, ok := ck.Tensor("rope_freqs.weight"); ok || c.RopeScaling != "" {
+		return fmt.Errorf("the native engine does not know this model's rotary scaling (%s); llama.cpp can run it", c.RopeScaling)
+	}
+	switch {
+	case c.HeadDim%kernel.Panel != 0:
+		return fmt.Errorf("the native engine needs a head size that is a multiple of %d, not %d; llama.cpp can run it", kernel.Panel, c.HeadDim)
+	case c.Width%kernel.Block != 0 || c.FeedForward%kernel.Block != 0:
+		return fmt.Errorf("the native engine needs widths that are multiples of %d, not %d and %d; llama.cpp can run it", kernel.Block, c.Width, c.FeedForward)
+	}
+	return nil
+}
+
+type layerTensors struct {
+	q, k, v, out, gate, up, down, attnNorm, ffnNorm checkpoint.Tensor
+}
+
+func tensorsOf(get func(string) checkpoint.Tensor, i int) layerTensors {
+	name := func(part string) checkpoint.Tensor { return get(fmt.Sprintf("blk.%d.%s.weight", i, part)) }
+	return layerTensors{
+		q: name("attn_q"), k: name("attn_k"), v: name("attn_v"), out: name("attn_output"),
+		gate: name("ffn_gate"), up: name("ffn_up"), down: name("ffn_down"),
+		attnNorm: name("attn_norm"), ffnNorm: name("ffn_norm"),
+	}
+}
+
+func (t *layerTensors) pack(c *checkpoint.Config, k *kernel.Kernel, p *pool) layer {
+	rotary := headRows(c)
+	return layer{
+		qkv:      pack(k, p, rowsOf(t.q, rotary), rowsOf(t.k, rotary), rowsOf(t.v, nil)),
+		out:      pack(k, p, rowsOf(t.out, nil)),
+		gateUp:   pack(k, p, rowsOf(t.gate, nil), rowsOf(t.up, nil)),
+		down:     pack(k, p, rowsOf(t.down, nil)),
+		attnNorm: vector(t.attnNorm),
+		ffnNorm:  vector(t.ffnNorm),
+	}
+}
+
+// headRows maps row i of a rotated matrix in half-split order to the stored
+// row: interleaved files hold the pair (i, i+h/2) of a head as (2i, 2i+1).
+func headRows(c *checkpoint.Config) func(int) int {
+	if !c.RopeInterleaved {
+		return nil
+	}
+	d, half := c.HeadDim, c.HeadDim/2
+	return func(i int) int {
+		head, j := i/d*d, i%d
+		return head + j%half*2 + j/half
+	}
+}
+
+// source is the rows of one tensor in the order the engine wants them.
+type source struct {
+	tensor checkpoint.Tensor
+	order  func(int) int
+}
+
+func rowsOf(t checkpoint.Tensor, order func(int) int) source {
+	if order == nil {
+		order = func(i int) int { return i }
+	}
+	return source{t, order}
+}
+
+// pack joins the rows of several tensors into one kernel matrix.
+func pack(k *kernel.Kernel, p *pool, parts ...source) *kernel.Matrix {
+	n, cols := 0, parts[0].tensor.Cols
+	for _, s := range parts {
+		n += s.tensor.Rows
+	}
+	m := k.NewMatrix(n, cols)
+	p.run(m.Panels(), func(_, panel int) {
+		q, scales, row := make([]int8, cols), make([]float32, cols/kernel.Block), make([]float32, cols)
+		for c := panel * kernel.Panel; c < min(n, (panel+1)*kernel.Panel); c++ {
+			part, i := 0, c
+			for i >= parts[part].tensor.Rows {
+				i -= parts[part].tensor.Rows
+				part++
+			}
+			s := parts[part]
+			quantizeRow(s.tensor, s.order(i), q, scales, row)
+			k.PackRow(m, c, q, scales)
+		}
+	})
+	return m
+}
+
+// quantizeRow writes row i as int8 with one scale per 32 values. Types whose
+// blocks already have that form keep their integers and scales; the others are
+// dequantised and rounded symmetrically.
+func quantizeRow(t checkpoint.Tensor, i int, q []int8, scales, buf []float32) {
+	size := t.Type.RowSize(t.Cols)
+	data := t.Data[i*size : (i+1)*size]
+	switch t.Type {
+	case gguf.Q8_0:
+		for b := range scales {
+			blk := data[b*34:]
+			scales[b] = gguf.Float16(binary.LittleEndian.Uint16(blk))
+			for j := range kernel.Block {
+				q[b*kernel.Block+j] = int8(blk[2+j])
+			}
+		}
+	case gguf.Q4_0:
+		for b := range scales {
+			blk := data[b*18:]
+			scales[b] = gguf.Float16(binary.LittleEndian.Uint16(blk))
+			for j := range kernel.Block / 2 {
+				q[b*kernel.Block+j] = int8(blk[2+j]&15) - 8
+				q[b*kernel.Block+j+16] = int8(blk[2+j]>>4) - 8
+			}
+		}
+	default:
+		t.Row(buf, i)
+		for b := range scales {
+			scales[b] = roundBlock(q[b*kernel.Block:(b+1)*kernel.Block], buf[b*kernel.Block:(b+1)*kernel.Block])
+		}
+	}
+}
+
+func roundBlock(q []int8, x []float32) (scale float32) {
+	var top float32
+	for _, v := range x {
+		top = max(top, float32(math.Abs(float64(v))))
+	}
+	if top == 0 {
+		clear(q)
+		return 0
+	}
+	for i, v := range x {
+		q[i] = int8(math.RoundToEven(float64(v) * 127 / float64(top)))
+	}
+	return top / 127
+}
+
+func vector(t checkpoint.Tensor) []float32 {
+	v := make([]float32, t.Cols)
+	t.Row(v, 0)
+	return v
+}
+
+// rope fills the table of rotations (Su et al. 2021, RoFormer) for every position.
+func (w *weights) rope() {
+	half := w.cfg.HeadDim / 2
+	w.cos, w.sin = make([]float32, w.cfg.Context*half), make([]float32, w.cfg.Context*half)
+	for i := range half {
+		freq := math.Pow(w.cfg.RopeBase, -float64(i)/float64(half))
+		for pos := range w.cfg.Context {
+			s, c := math.Sincos(float64(pos) * freq)
+			w.cos[pos*half+i], w.sin[pos*half+i] = float32(c), float32(s)
+		}
+	}
+}

@@ -1,0 +1,372 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"cubby/labels"
+	"cubby/models"
+	"cubby/runtime/engine"
+)
+
+// bulkPatience is how many passes in a row may leave waiting bulk work out
+// before one pass starts with it: bulk yields, but never starves.
+const bulkPatience = 4
+
+// job is one text on its way from the scorer's prepare through a pass. The
+// scorer fills the upper part, the scheduler the lower.
+type job struct {
+	tree      engine.Tree
+	scoring   models.Scoring
+	cost      int // tokens a pass spends on it, suffix and label nodes included
+	tokens    int // of the text
+	truncated int // tokens cut off the text's end
+	dist      labels.Distribution
+
+	call    *call
+	queue   time.Duration
+	compute time.Duration
+	err     *Error
+}
+
+// pass runs jobs in one packed pass and fills their distributions; an error is
+// a failure of the whole pass.
+type pass func(ctx context.Context, jobs []*job) error
+
+// call is one request's jobs. It is admitted, and given up, as a whole. Its
+// fields are guarded by the scheduler's lock.
+type call struct {
+	ctx      context.Context
+	jobs     []*job
+	class    int // index into scheduler.waiting
+	next     int // jobs before it were taken into a pass
+	left     int // jobs not settled yet
+	gone     bool
+	admitted time.Time
+	done     chan struct{} // closed when left falls to 0
+}
+
+const (
+	interactive = iota
+	bulk
+	classes
+)
+
+// scheduler feeds one engine. The goal: no idle engine while work waits, no
+// unbounded queue, and nobody's failure or absence paid for by others.
+//
+//   - An idle engine starts at once. While it works, calls queue; the next pass
+//     takes what fits the budget, in arrival order, interactive before bulk.
+//   - Admission counts the tokens of all unfinished jobs, waiting or running,
+//     in one rule for single texts and batches. A scheduler without any
+//     accepts one call of any size, so nothing is too big for ever, and a
+//     wrong estimate of the rate corrects itself.
+//   - A job that exceeds the budget runs alone; a call that does is split.
+//   - A call whose context ends gives its tokens back at once and is not run;
+//     a pass whose callers have all left is cancelled.
+//   - A pass of several jobs that fails is run again one by one, once, so that
+//     only the bad ones fail. A pass that panics ends the scheduler.
+type scheduler struct {
+	run      pass
+	budget   int // tokens a pass
+	limit    int // tokens of all unfinished jobs
+	observer Observer
+	random   func() float64 // in [0, 1)
+
+	failed  chan struct{} // closed when the engine is dead
+	stopped chan struct{} // closed when the loop has ended
+
+	mu       sync.Mutex
+	work     sync.Cond // waiting is not empty, or closing
+	waiting  [classes][]*call
+	queued   [classes]int // tokens of the jobs in waiting
+	running  []*job
+	flight   int                // tokens of the jobs in running
+	cancel   context.CancelFunc // of the running pass
+	starved  int                // passes in a row that left bulk out
+	rate     meter
+	closing  bool
+	dead     *Error
+	counters Stats
+}
+
+// Stats counts texts. At every moment, exactly:
+//
+//	Admitted = Answered + Cancelled + Failed + InFlight
+type Stats struct {
+	Admitted  uint64 // let in
+	Answered  uint64 // scored
+	Cancelled uint64 // their caller left, or their deadline passed
+	Failed    uint64 // the engine failed on them
+	InFlight  uint64 // waiting or in a pass
+	Refused   uint64 // turned away at the door; never part of Admitted
+	Tokens    int    // tokens of those in flight
+}
+
+func newScheduler(run pass, budget, limit int, observer Observer, random func() float64) *scheduler {
+	s := &scheduler{
+		run: run, budget: budget, limit: limit, observer: observer, random: random,
+		failed: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	s.work.L = &s.mu
+	go s.loop()
+	return s
+}
+
+// do admits the jobs and returns when each has a distribution or an error of
+// its own. An error means that the call as a whole was refused or given up.
+func (s *scheduler) do(ctx context.Context, jobs []*job, class int) *Error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	c, err := s.admit(ctx, jobs, class)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+		return s.outcome(c)
+	case <-ctx.Done():
+		return s.abandon(c)
+	}
+}
+
+// outcome tells a call that was settled from one that the loop dropped.
+func (s *scheduler) outcome(c *call) *Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.gone {
+		return contextError(c.ctx)
+	}
+	return nil
+}
+
+// loop owns the engine: nothing else calls run.
+func (s *scheduler) loop() {
+	defer close(s.stopped)
+	for {
+		ctx, jobs := s.take()
+		if len(jobs) == 0 {
+			return
+		}
+		if !s.pass(ctx, jobs) {
+			return
+		}
+	}
+}
+
+// take waits for work and moves the next pass's jobs out of the queues. It
+// returns none when the scheduler is closed and everything was answered.
+func (s *scheduler) take() (context.Context, []*job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		for len(s.waiting[interactive])+len(s.waiting[bulk]) == 0 {
+			if s.closing {
+				return nil, nil
+			}
+			s.work.Wait()
+		}
+		if s.pack(); len(s.running) > 0 {
+			break
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	return ctx, s.running
+}
+
+// pack fills running up to the budget.
+func (s *scheduler) pack() {
+	s.running, s.flight = s.running[:0], 0
+	order := [classes]int{interactive, bulk}
+	if s.starved >= bulkPatience {
+		order = [classes]int{bulk, interactive}
+	}
+	before := s.queued[bulk]
+	for _, class := range order {
+		s.packFrom(class)
+	}
+	s.starved++
+	if s.queued[bulk] != before || s.queued[bulk] == 0 {
+		s.starved = 0
+	}
+}
+
+// packFrom takes jobs of one class in strict arrival order: it stops at the
+// first that does not fit, rather than let small ones overtake it for ever.
+func (s *scheduler) packFrom(class int) {
+	for len(s.waiting[class]) > 0 {
+		c := s.waiting[class][0]
+		if c.ctx.Err() != nil {
+			s.drop(c)
+			continue
+		}
+		for c.next < len(c.jobs) {
+			j := c.jobs[c.next]
+			if len(s.running) > 0 && s.flight+j.cost > s.budget {
+				return
+			}
+			c.next++
+			s.queued[class] -= j.cost
+			s.flight += j.cost
+			s.running = append(s.running, j)
+		}
+		s.waiting[class] = slices.Delete(s.waiting[class], 0, 1)
+	}
+}
+
+// pass runs the jobs and settles them. It reports whether the engine lives.
+func (s *scheduler) pass(ctx context.Context, jobs []*job) bool {
+	defer s.cancel()
+	start := time.Now()
+	tokens := s.flight
+	err := s.attempt(ctx, jobs)
+	took := time.Since(start)
+	for _, j := range jobs {
+		j.queue, j.compute = start.Sub(j.call.admitted), took
+	}
+	switch {
+	case err == nil:
+		s.observer.Pass(len(jobs), tokens, took)
+		s.settle(tokens, took)
+		return true
+	case errors.As(err, new(*crash)):
+		return s.die(err)
+	case len(jobs) > 1 && ctx.Err() == nil:
+		return s.oneByOne(ctx, jobs)
+	}
+	for _, j := range jobs {
+		j.err = engineError(err)
+	}
+	s.settle(0, 0)
+	return true
+}
+
+// oneByOne runs each job of a failed pass alone.
+func (s *scheduler) oneByOne(ctx context.Context, jobs []*job) bool {
+	for i, j := range jobs {
+		if ctx.Err() != nil {
+			j.err = engineError(ctx.Err())
+			continue
+		}
+		start := time.Now()
+		err := s.attempt(ctx, jobs[i:i+1])
+		j.compute += time.Since(start)
+		if errors.As(err, new(*crash)) {
+			return s.die(err)
+		}
+		if err != nil {
+			j.err = engineError(err)
+		}
+	}
+	s.settle(0, 0)
+	return true
+}
+
+// crash is a panic of the engine.
+type crash struct {
+	value any
+	stack []byte
+}
+
+func (c *crash) Error() string { return fmt.Sprintf("panic: %v\n%s", c.value, c.stack) }
+
+// attempt runs one pass and turns a panic into a crash.
+func (s *scheduler) attempt(ctx context.Context, jobs []*job) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &crash{value: v, stack: debug.Stack()}
+		}
+	}()
+	return s.run(ctx, jobs)
+}
+
+// settle finishes the running jobs and measures the rate where took is given.
+func (s *scheduler) settle(tokens int, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rate.add(tokens, took)
+	s.settleRunning()
+}
+
+func (s *scheduler) settleRunning() {
+	for i, j := range s.running {
+		switch {
+		case j.call.gone:
+			s.counters.Cancelled++
+		case j.err != nil:
+			s.counters.Failed++
+		default:
+			s.counters.Answered++
+		}
+		s.leave(j.call, 1)
+		s.running[i] = nil
+	}
+	s.running, s.flight = s.running[:0], 0
+	s.observer.Queued(s.tokens())
+}
+
+// leave takes n settled jobs off a call.
+func (s *scheduler) leave(c *call, n int) {
+	s.counters.InFlight -= uint64(n)
+	c.left -= n
+	if c.left == 0 {
+		close(c.done)
+	}
+}
+
+// die fails everything in the scheduler after a crash and shuts its door. The
+// engine's state is unknown, so no text may be answered by it again.
+func (s *scheduler) die(cause error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead = engineError(cause)
+	for _, j := range s.running {
+		j.err = s.dead
+	}
+	for class := range s.waiting {
+		for _, c := range s.waiting[class] {
+			rest := c.jobs[c.next:]
+			for _, j := range rest {
+				j.err = s.dead
+			}
+			s.counters.Failed += uint64(len(rest))
+			s.leave(c, len(rest))
+		}
+		s.waiting[class], s.queued[class] = nil, 0
+	}
+	s.settleRunning()
+	close(s.failed)
+	return false
+}
+
+// close stops admission, waits until everything admitted is answered, and ends
+// the loop.
+func (s *scheduler) close() {
+	s.mu.Lock()
+	s.closing = true
+	s.work.Signal()
+	s.mu.Unlock()
+	<-s.stopped
+}
+
+func (s *scheduler) stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.counters
+	st.Tokens = s.tokens()
+	return st
+}
+
+// tokens of all unfinished jobs.
+func (s *scheduler) tokens() int { return s.queued[interactive] + s.queued[bulk] + s.flight }
+
+func engineError(cause error) *Error {
+	return &Error{Code: CodeEngineFailed, Message: "the engine failed while computing", Cause: cause}
+}
