@@ -61,7 +61,7 @@ func Open(m *models.Model, eng engine.Engine, opt Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newScorer(m, eng)
+	s, err := newScorer(context.Background(), eng, m.Manifest, m.Labels())
 	if err != nil {
 		return nil, err
 	}
@@ -73,12 +73,13 @@ func Open(m *models.Model, eng engine.Engine, opt Options) (*Model, error) {
 		observer:  opt.Observer,
 		info: Info{
 			Model:         m.Manifest.Name,
-			Artifact:      m.Digest.String(),
+			Artifact:      m.Digest,
+			Source:        m.Manifest.Source,
 			Labels:        m.Labels(),
 			Scoring:       m.Manifest.Scoring,
 			Calibrated:    m.Manifest.Calibration != nil,
 			Engine:        eng.Info(),
-			MaxTextTokens: s.maxText,
+			MaxTextTokens: s.limit,
 		},
 	}, nil
 }
@@ -146,12 +147,12 @@ func (m *Model) prepare(ctx context.Context, req Request, results []Result) ([]*
 		if ctx.Err() != nil {
 			return nil, nil, contextError(ctx)
 		}
-		j, err := m.scorer.prepare(text, req.Scoring, req.NoTruncate)
+		text, err := m.scorer.prepare(text, req.Scoring, req.NoTruncate)
 		if err != nil {
 			results[i].Err = err
 			continue
 		}
-		jobs = append(jobs, j)
+		jobs = append(jobs, &job{scored: text})
 		places = append(places, i)
 	}
 	m.observer.Tokenized(time.Since(start))
@@ -201,17 +202,17 @@ func (m *Model) CheckCanary(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
-	j, e := m.scorer.prepare(c.Text, "", false)
-	if e == nil {
-		e = m.scheduler.do(ctx, []*job{j}, interactive)
+	text, err := m.scorer.prepare(c.Text, "", false)
+	if err == nil {
+		err = m.scheduler.do(ctx, []*job{{scored: text}}, interactive)
 	}
-	if e == nil {
-		e = j.err
+	if err == nil {
+		err = text.err
 	}
-	if e != nil {
-		return fmt.Errorf("canary: %w", e)
+	if err != nil {
+		return fmt.Errorf("canary: %w", err)
 	}
-	if d := distance(j.dist, c.Probabilities); !(d <= c.Tolerance) {
+	if d := distance(text.dist, c.Probabilities); !(d <= c.Tolerance) {
 		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: "+
 			"the weights or the engine are not what was imported; import the model again", d, c.Tolerance)
 	}

@@ -98,7 +98,7 @@ func (p *prompt) encodeWithin(text string, limit int) (encoded, int) {
 		e = p.encode(wholeCharacters(p.tok.Decode(own[:keep])))
 		over = len(e.tokens) - limit
 	}
-	return e, len(own) - keep
+	return e, len(own) - e.text
 }
 
 // wholeCharacters drops a character that was cut in the middle.

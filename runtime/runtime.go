@@ -48,6 +48,7 @@ type Result struct {
 type Info struct {
 	Model      string // name in the manifest
 	Artifact   string // digest of the manifest: "sha256:…"
+	Source     models.Source
 	Labels     *labels.Set
 	Scoring    models.Scoring
 	Calibrated bool

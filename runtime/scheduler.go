@@ -8,35 +8,22 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"cubby/labels"
-	"cubby/models"
-	"cubby/runtime/engine"
 )
 
 // bulkPatience is how many passes in a row may leave waiting bulk work out
 // before one pass starts with it: bulk yields, but never starves.
 const bulkPatience = 4
 
-// job is one text on its way from the scorer's prepare through a pass. The
-// scorer fills the upper part, the scheduler the lower.
+// job is one text on its way through the scheduler.
 type job struct {
-	tree      engine.Tree
-	scoring   models.Scoring
-	cost      int // tokens a pass spends on it, suffix and label nodes included
-	tokens    int // of the text
-	truncated int // tokens cut off the text's end
-	dist      labels.Distribution
-
+	*scored
 	call    *call
-	queue   time.Duration
-	compute time.Duration
-	err     *Error
+	queue   time.Duration // from admission to the start of its pass
+	compute time.Duration // length of its pass, and of its second try
 }
 
-// pass runs jobs in one packed pass and fills their distributions; an error is
-// a failure of the whole pass.
-type pass func(ctx context.Context, jobs []*job) error
+// pass scores texts together; an error is a failure of the pass as a whole.
+type pass func(ctx context.Context, texts []*scored) error
 
 // call is one request's jobs. It is admitted, and given up, as a whole. Its
 // fields are guarded by the scheduler's lock.
@@ -284,7 +271,11 @@ func (s *scheduler) attempt(ctx context.Context, jobs []*job) (err error) {
 			err = &crash{value: v, stack: debug.Stack()}
 		}
 	}()
-	return s.run(ctx, jobs)
+	texts := make([]*scored, len(jobs))
+	for i, j := range jobs {
+		texts[i] = j.scored
+	}
+	return s.run(ctx, texts)
 }
 
 // settle finishes the running jobs and measures the rate where took is given.

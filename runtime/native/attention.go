@@ -14,7 +14,7 @@ type scratch struct {
 	scores   []float32 // [rows of a span][columns]
 	out      []float32 // [rows of a span][HeadDim]
 	gathered []float32 // keys or values of a branch node's ancestors
-	tile     [kernel.TileRows * kernel.Panel]float32
+	single   [kernel.TileRows * kernel.Panel]float32
 	line     []int32 // a branch node's ancestors outside the trunk, itself last
 }
 
@@ -206,8 +206,8 @@ func (a *attender) scoreLine(node int) {
 			}
 		}
 		for g := range a.group() {
-			a.k.GemmF32(1, dim, q[g*dim:], dim, a.gathered, kernel.Panel, a.tile[:], kernel.Panel, false)
-			copy(a.scoreRow(node, g)[a.columns+lo:], a.tile[:n])
+			a.k.GemmF32(1, dim, q[g*dim:], dim, a.gathered, kernel.Panel, a.single[:], kernel.Panel, false)
+			copy(a.scoreRow(node, g)[a.columns+lo:], a.single[:n])
 		}
 	}
 }
@@ -243,8 +243,8 @@ func (a *attender) sumLine(node int) {
 	for g := range a.group() {
 		out := a.out[((node-a.span.lo)*a.group()+g)*dim:]
 		for d := 0; d < dim; d += kernel.Panel {
-			a.k.GemmF32(1, len(a.line), a.scoreRow(node, g)[a.columns:], a.width, a.gathered[d:], dim, a.tile[:], kernel.Panel, false)
-			a.k.Add(out[d:d+kernel.Panel], a.tile[:kernel.Panel])
+			a.k.GemmF32(1, len(a.line), a.scoreRow(node, g)[a.columns:], a.width, a.gathered[d:], dim, a.single[:], kernel.Panel, false)
+			a.k.Add(out[d:d+kernel.Panel], a.single[:kernel.Panel])
 		}
 	}
 }

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"math"
+	"slices"
 
 	"cubby/labels"
 	"cubby/models/checkpoint"
@@ -10,8 +11,9 @@ import (
 // reference computes a llama-family decoder the slow and obvious way: float64,
 // one sequence, no cache, no tree.
 type reference struct {
-	ck  checkpoint.Checkpoint
-	cfg checkpoint.Config
+	ck      checkpoint.Checkpoint
+	cfg     checkpoint.Config
+	widened map[string][][]float64 // tensors read so far
 }
 
 // states returns the normalised last hidden states of a sequence, [position][Width].
@@ -63,22 +65,29 @@ func (r reference) layer(x [][]float64, name string) {
 	}
 }
 
-func (r reference) row(name string, i int) []float64 {
-	t, _ := r.ck.Tensor(name)
-	buf := make([]float32, t.Cols)
-	t.Row(buf, i)
-	out := make([]float64, t.Cols)
-	for j, v := range buf {
-		out[j] = float64(v)
+func (r reference) matrix(name string) [][]float64 {
+	if m, ok := r.widened[name]; ok {
+		return m
 	}
-	return out
+	t, _ := r.ck.Tensor(name)
+	m, buf := make([][]float64, t.Rows), make([]float32, t.Cols)
+	for i := range m {
+		t.Row(buf, i)
+		for _, v := range buf {
+			m[i] = append(m[i], float64(v))
+		}
+	}
+	r.widened[name] = m
+	return m
 }
 
+func (r reference) row(name string, i int) []float64 { return slices.Clone(r.matrix(name)[i]) }
+
 func (r reference) product(name string, x []float64) []float64 {
-	t, _ := r.ck.Tensor(name)
-	out := make([]float64, t.Rows)
-	for i := range out {
-		out[i] = dot(r.row(name, i), x)
+	m := r.matrix(name)
+	out := make([]float64, len(m))
+	for i, row := range m {
+		out[i] = dot(row, x)
 	}
 	return out
 }

@@ -65,30 +65,21 @@ func maxPortable(x []float32) float32 {
 }
 
 func expSumPortable(x []float32, max float32) float32 {
-	var sum float32
+	var sum float64
 	for i, v := range x {
 		e := exp32(v - max)
 		x[i] = e
-		sum += e
+		sum += float64(e)
 	}
-	return sum
+	return float32(sum)
 }
 
-// sumExpPortable sums in chunks, so that a vocabulary of a quarter million
-// terms does not add up rounding errors.
 func sumExpPortable(x []float32, max float32) float32 {
-	const chunk = 256
-	var sum float32
-	for len(x) > 0 {
-		n := min(chunk, len(x))
-		var part float32
-		for _, v := range x[:n] {
-			part += exp32(v - max)
-		}
-		sum += part
-		x = x[n:]
+	var sum float64
+	for _, v := range x {
+		sum += float64(exp32(v - max))
 	}
-	return sum
+	return float32(sum)
 }
 
 func scalePortable(x []float32, s float32) {
@@ -99,7 +90,10 @@ func scalePortable(x []float32, s float32) {
 
 func ropePortable(x, cos, sin []float32) {
 	h := len(x) / 2
-	lo, hi := x[:h], x[h:]
+	ropePairs(x[:h], x[h:], cos, sin)
+}
+
+func ropePairs(lo, hi, cos, sin []float32) {
 	for i, a := range lo {
 		b := hi[i]
 		lo[i] = a*cos[i] - b*sin[i]

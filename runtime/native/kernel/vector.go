@@ -60,7 +60,17 @@ func (k *Kernel) Softmax(x []float32) {
 }
 
 // SumExp returns Σ exp(x − max), leaving x as it is. Terms below e⁻⁷⁵ count as 0.
-func (k *Kernel) SumExp(x []float32, max float32) float32 { return k.sumExp(x, max) }
+// It sums in chunks, so that a vocabulary of a quarter million terms does not
+// add up rounding errors.
+func (k *Kernel) SumExp(x []float32, max float32) float32 {
+	const chunk = 1024
+	var sum float64
+	for len(x) > chunk {
+		sum += float64(k.sumExp(x[:chunk], max))
+		x = x[chunk:]
+	}
+	return float32(sum + float64(k.sumExp(x, max)))
+}
 
 // Max returns the greatest value of x, −Inf if x is empty. Where x holds NaN,
 // the result may be any of its values.

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"cubby/internal/load"
+	"cubby/internal/server"
+	"cubby/runtime"
+)
+
+const description = `Loads one model, listens, and answers:
+   POST /v1/classify   {"input": "text" | ["text", …] | [{"id", "text"}, …]}
+   GET  /v1/models     what is served
+   GET  /healthz /readyz /metrics
+
+Without -model it serves the only model in the store, or the built-in demo.
+SIGTERM drains: what was accepted is answered. A second signal ends at once.
+
+Exit codes: 0 stopped and everything was answered, 1 failed, 2 wrong usage,
+3 the engine crashed.`
+
+// program is one run: its streams and its flags.
+type program struct {
+	stdout, stderr io.Writer
+	key            string // from CUBBY_API_KEY: a key among the arguments would show in process lists
+	started        time.Time
+
+	addr, model, home, cpu          string
+	logFormat, keyFile              string
+	threads, batchTokens, queueSize int
+	maxBody                         int64
+	requestTimeout, drainDelay      time.Duration
+}
+
+// run parses the arguments and serves.
+func (p *program) run(ctx context.Context, args []string) error {
+	var err error
+	command := &cli.Command{
+		Name: "classify-server", Usage: "serve a classification model over HTTP", Description: description,
+		Flags: p.flags(),
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			err = p.serve(ctx, cmd.Args().Slice())
+			return nil
+		},
+		OnUsageError:    func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err },
+		ExitErrHandler:  func(context.Context, *cli.Command, error) {},
+		HideHelpCommand: true, EnableShellCompletion: true, Writer: p.stdout, ErrWriter: p.stderr,
+	}
+	if bad := command.Run(ctx, args); bad != nil {
+		return server.Usage("%v", bad)
+	}
+	return err
+}
+
+func (p *program) flags() []cli.Flag {
+	env := cli.EnvVars
+	return []cli.Flag{
+		&cli.StringFlag{Name: "addr", Usage: "listen on `HOST:PORT`; beyond this machine only with an API key", Value: server.DefaultAddr, Sources: env("CUBBY_ADDR"), Destination: &p.addr},
+		&cli.StringFlag{Name: "model", Usage: "serve this model: a `NAME` in the store, a folder or a GGUF file", Sources: env("CUBBY_MODEL"), Destination: &p.model},
+		&cli.StringFlag{Name: "home", Usage: "`FOLDER` of the model store", Sources: env("CUBBY_HOME"), Destination: &p.home},
+		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a core", Sources: env("CUBBY_THREADS"), Destination: &p.threads},
+		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable, avx2 or avx512vnni", Sources: env("CUBBY_CPU"), Destination: &p.cpu},
+		&cli.IntFlag{Name: "batch-tokens", Usage: "spend at most `N` tokens on one pass", Value: runtime.DefaultBatchTokens, Sources: env("CUBBY_BATCH_TOKENS"), Destination: &p.batchTokens},
+		&cli.IntFlag{Name: "queue-tokens", Usage: "admit at most `N` tokens at once; more is refused with 503", Value: runtime.DefaultQueueTokens, Sources: env("CUBBY_QUEUE_TOKENS"), Destination: &p.queueSize},
+		&cli.Int64Flag{Name: "max-body", Usage: "read request bodies of at most `N` bytes; more is refused with 413", Value: server.DefaultMaxBody, Sources: env("CUBBY_MAX_BODY"), Destination: &p.maxBody},
+		&cli.DurationFlag{Name: "request-timeout", Usage: "give up a request after this `TIME`", Value: server.DefaultRequestTimeout, Sources: env("CUBBY_REQUEST_TIMEOUT"), Destination: &p.requestTimeout},
+		&cli.DurationFlag{Name: "drain-delay", Usage: "when stopping, serve on for this `TIME` while /readyz already says no", Sources: env("CUBBY_DRAIN_DELAY"), Destination: &p.drainDelay},
+		&cli.StringFlag{Name: "api-key-file", Usage: "ask clients for the API key in `FILE`; CUBBY_API_KEY can hold it instead", TakesFile: true, Sources: env("CUBBY_API_KEY_FILE"), Destination: &p.keyFile},
+		&cli.StringFlag{Name: "log-format", Usage: "log as `FORMAT` text or json, to standard error", Value: "text", Sources: env("CUBBY_LOG_FORMAT"), Destination: &p.logFormat},
+	}
+}
+
+// check refuses values that cannot be meant.
+func (p *program) check(args []string) error {
+	if len(args) > 0 {
+		return server.Usage("unexpected argument %q: the model is named with -model", args[0])
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+		least int64
+	}{
+		{"threads", int64(p.threads), 0},
+		{"batch-tokens", int64(p.batchTokens), 1},
+		{"queue-tokens", int64(p.queueSize), 1},
+		{"max-body", p.maxBody, 1},
+		{"request-timeout", int64(p.requestTimeout), 1},
+		{"drain-delay", int64(p.drainDelay), 0},
+	} {
+		if f.value < f.least {
+			return server.Usage("-%s must be at least %d", f.name, f.least)
+		}
+	}
+	return nil
+}
+
+func (p *program) serve(ctx context.Context, args []string) error {
+	if err := p.check(args); err != nil {
+		return err
+	}
+	log, err := newLogger(p.logFormat, p.stderr)
+	if err != nil {
+		return err
+	}
+	key, err := server.ReadKey(p.keyFile, p.key)
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx, server.Config{
+		Options: server.Options{
+			MaxBody: p.maxBody, RequestTimeout: p.requestTimeout, DrainDelay: p.drainDelay, APIKey: key, Log: log,
+		},
+		Addr: p.addr, Open: p.open, Out: p.stdout, Started: p.started,
+	})
+}
+
+func (p *program) open(m *server.Metrics) (server.Backend, error) {
+	model, err := load.Model(p.model, load.Options{
+		Home: p.home, Threads: p.threads, CPU: p.cpu, BatchTokens: p.batchTokens, QueueTokens: p.queueSize, Observer: m,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return model, nil
+}
+
+func newLogger(format string, w io.Writer) (*slog.Logger, error) {
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, nil)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, nil)), nil
+	}
+	return nil, server.Usage("-log-format %q: expected text or json", format)
+}

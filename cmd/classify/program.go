@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"cubby/internal/rows"
+	"cubby/models"
+)
+
+const description = `Texts on the command line are answered for reading; -json and -data answer
+with one JSON object a line. A lone "-" reads rows from standard input.
+Put "--" before a text that begins with a dash.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some texts got no answer (their
+errors are in the output), 130 interrupted.`
+
+// program is one run: its streams, its flags, and how it gets a model.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	key            string // of the server
+	load           loader
+
+	model, home, cpu, server string
+	threads                  int
+	scoring, data            string
+	json                     bool
+
+	topK int // classify
+
+	clients, batch, passes int // bench
+	duration               time.Duration
+}
+
+// action is a command's body.
+type action func(ctx context.Context, args []string) error
+
+// run parses, runs one action, and reports its outcome. What the parser itself
+// finds wrong is wrong usage.
+func (p *program) run(ctx context.Context, args []string) int {
+	var err error
+	command := p.command(func(ctx context.Context, cmd *cli.Command, do action) {
+		if err = p.check(cmd); err == nil {
+			err = do(ctx, cmd.Args().Slice())
+		}
+	})
+	if bad := command.Run(ctx, args); bad != nil {
+		err = usageError{bad}
+	}
+	code := exitCode(ctx, err)
+	switch code {
+	case exitOK:
+	case exitInterrupted:
+		fmt.Fprintln(p.stderr, "classify: interrupted")
+	case exitUsage:
+		fmt.Fprintf(p.stderr, "classify: %v\nRun \"classify -help\" for usage.\n", err)
+	default:
+		fmt.Fprintf(p.stderr, "classify: %v\n", err)
+	}
+	return code
+}
+
+// check refuses flag values and combinations that no command can mean.
+func (p *program) check(cmd *cli.Command) error {
+	switch models.Scoring(p.scoring) {
+	case "", models.Constrained, models.Likelihood, models.Head:
+	default:
+		return usagef("-scoring %q: expected constrained or likelihood", p.scoring)
+	}
+	if p.server != "" {
+		for _, name := range []string{"threads", "cpu", "home"} {
+			if slices.Contains(cmd.FlagNames(), name) && givenAsFlag(cmd, name) {
+				return usagef("-%s is of no use with -server: the model runs there", name)
+			}
+		}
+	}
+	if p.threads < 0 {
+		return usagef("-threads %d: expected 0 (one a core) or more", p.threads)
+	}
+	return nil
+}
+
+// command builds the command tree; do runs the chosen action.
+func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.Command {
+	act := func(a action) cli.ActionFunc {
+		return func(ctx context.Context, cmd *cli.Command) error {
+			do(ctx, cmd, a)
+			return nil
+		}
+	}
+	usage := func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err }
+	root := &cli.Command{
+		Name:        "classify",
+		Usage:       "sort text into a model's labels",
+		UsageText:   "classify [flags] \"text\" [more texts]\nclassify [flags] -data FILE\nclassify eval -data FILE [flags]\nclassify bench -data FILE [flags]",
+		Description: description,
+		Version:     version(),
+		Flags: append(p.commonFlags(),
+			&cli.IntFlag{Name: "top-k", Usage: "show the `K` best labels; 0 for all, or the best few for reading", Local: true, Destination: &p.topK}),
+		Commands: []*cli.Command{
+			{
+				Name: "eval", Usage: "measure accuracy on labelled rows (columns question,answer)",
+				Action: act(p.eval), OnUsageError: usage, HideHelpCommand: true,
+			},
+			{
+				Name: "bench", Usage: "measure speed on the texts of a file",
+				Flags:  p.benchFlags(),
+				Action: act(p.bench), OnUsageError: usage, HideHelpCommand: true,
+			},
+		},
+		Action: act(p.classify), OnUsageError: usage,
+		HideHelpCommand: true, EnableShellCompletion: true,
+		Reader: p.stdin, Writer: p.stdout, ErrWriter: p.stderr,
+		ExitErrHandler: func(context.Context, *cli.Command, error) {},
+	}
+	return root
+}
+
+// commonFlags are those of every command.
+func (p *program) commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "model", Usage: "model to use: a `NAME` in the store, a folder or a GGUF file; with -server, a name there", Sources: cli.EnvVars("CUBBY_MODEL"), Destination: &p.model},
+		&cli.StringFlag{Name: "server", Usage: "ask the classify-server at `URL`; its API key is read from CUBBY_API_KEY", Sources: cli.EnvVars("CUBBY_SERVER"), Destination: &p.server},
+		&cli.StringFlag{Name: "data", Usage: "read rows from `FILE`: CSV with a header, or JSONL; - for standard input", TakesFile: true, Destination: &p.data},
+		&cli.StringFlag{Name: "scoring", Usage: "`METHOD` constrained or likelihood; the model's own if not given", Destination: &p.scoring},
+		&cli.BoolFlag{Name: "json", Usage: "answer in JSON", Destination: &p.json},
+		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a core", Sources: cli.EnvVars("CUBBY_THREADS"), Destination: &p.threads},
+		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable, avx2 or avx512vnni", Sources: cli.EnvVars("CUBBY_CPU"), Destination: &p.cpu},
+		&cli.StringFlag{Name: "home", Usage: "`FOLDER` of the model store", Sources: cli.EnvVars("CUBBY_HOME"), Destination: &p.home},
+	}
+}
+
+// givenAsFlag reports whether the flag stood on the command line; one from the
+// environment is a standing wish, not a contradiction.
+func givenAsFlag(cmd *cli.Command, name string) bool {
+	return cmd.IsSet(name) && os.Getenv("CUBBY_"+strings.ToUpper(name)) == ""
+}
+
+// openRows opens the file of -data.
+func (p *program) openRows(need rows.Need) (*rows.Reader, error) {
+	if p.data == "" {
+		return nil, usagef("-data FILE is missing: the rows to read")
+	}
+	return rows.Open(p.data, p.stdin, need)
+}
+
+// allRows reads the whole file of -data.
+func (p *program) allRows(need rows.Need) ([]rows.Row, error) {
+	r, err := p.openRows(need)
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.ReadAll()
+	return list, errors.Join(err, r.Close())
+}
+
+// onlyFlags refuses stray arguments of a command that takes none.
+func onlyFlags(command string, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no argument %q; name the file with -data", command, args[0])
+	}
+	return nil
+}
+
+// version is the module's, as stamped by the build.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"cubby/models"
+	"cubby/models/importer"
+
+	"github.com/urfave/cli/v3"
+)
+
+// Exit codes are part of the interface: scripts branch on them.
+const (
+	exitOK          = 0
+	exitFailure     = 1   // the package cannot be imported, or there is no such model
+	exitUsage       = 2   // the command line is wrong
+	exitChecksum    = 4   // a stored file is not what was installed
+	exitDisk        = 5   // the disk is full or cannot be written
+	exitArchive     = 6   // the archive is damaged, or refused as unsafe
+	exitInterrupted = 130 // stopped by a signal; nothing was installed
+)
+
+const exitCodes = `Exit codes: 0 done; 1 the package cannot be imported, or no such model; 2 wrong command line;
+4 a stored file is damaged; 5 the disk is full or cannot be written; 6 the archive is damaged or refused;
+130 interrupted, with nothing installed.`
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func usageFailed(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
+
+// diskErrors are those of a file system that takes no more.
+var diskErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO}
+
+// exitCode is the only place that chooses one.
+func exitCode(ctx context.Context, err error) int {
+	var usage usageError
+	var damage *models.IntegrityError
+	var archive *importer.ArchiveError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		return exitUsage
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case isDisk(err):
+		return exitDisk
+	case errors.As(err, &damage):
+		return exitChecksum
+	case errors.As(err, &archive):
+		return exitArchive
+	}
+	return exitFailure
+}
+
+func isDisk(err error) bool {
+	for _, e := range diskErrors {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,113 @@
+// Fetch brings trained models into the local store and looks after them there.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"cubby/models"
+	"cubby/models/importer"
+
+	"github.com/urfave/cli/v3"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program: it returns one of the exit codes.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := &program{stdout: stdout, stderr: stderr}
+	err := p.command().Run(ctx, args)
+	if err != nil {
+		fmt.Fprintln(stderr, "fetch:", err)
+	}
+	return exitCode(ctx, err)
+}
+
+// program is one run of the command line.
+type program struct {
+	stdout, stderr io.Writer
+	store          *models.Store
+	// record scores the canary of a model that is being imported; nil for none.
+	record func(*models.Model) (*models.Canary, error)
+}
+
+// command builds the command line. Flags may stand before or behind the
+// arguments.
+func (p *program) command() *cli.Command {
+	return &cli.Command{
+		Name:        "fetch",
+		Usage:       "bring trained models into the local store",
+		Description: exitCodes,
+		Writer:      p.stdout,
+		ErrWriter:   p.stderr,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "home", Usage: "folder of the store", Sources: cli.EnvVars(models.HomeVariable), DefaultText: "the user's data folder"},
+		},
+		Before:         p.openStore,
+		Action:         noCommand,
+		OnUsageError:   usageFailed,
+		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run turns the error into a code
+		Commands: []*cli.Command{
+			{
+				Name: "import", Usage: "install a downloaded package", ArgsUsage: "FOLDER|TAR",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "name", Usage: "`NAME` of the model in the store"},
+					&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when job_description.json is neither in the package nor beside it"},
+				},
+				Action: p.importPackage, OnUsageError: usageFailed,
+			},
+			{Name: "ls", Usage: "list the models of the store", Action: p.list, OnUsageError: usageFailed},
+			{Name: "verify", Usage: "hash the files of a model, or of all", ArgsUsage: "[NAME]", Action: p.verify, OnUsageError: usageFailed},
+			{Name: "rm", Usage: "remove a model from the store", ArgsUsage: "NAME", Action: p.remove, OnUsageError: usageFailed},
+		},
+	}
+}
+
+func (p *program) openStore(ctx context.Context, c *cli.Command) (context.Context, error) {
+	if home := c.String("home"); home != "" {
+		p.store = models.NewStore(home)
+		return ctx, nil
+	}
+	var err error
+	p.store, err = models.DefaultStore()
+	return ctx, err
+}
+
+func noCommand(_ context.Context, c *cli.Command) error {
+	if c.Args().Present() {
+		return usagef("unknown command %q: there are import, ls, verify and rm", c.Args().First())
+	}
+	return usagef("no command: there are import, ls, verify and rm")
+}
+
+func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
+	if c.NArg() != 1 {
+		return usagef("import takes one folder or tar, not %d: fetch import FOLDER|TAR -name NAME", c.NArg())
+	}
+	if !c.IsSet("name") {
+		return usagef("import needs a name for the model: fetch import %s -name NAME", c.Args().First())
+	}
+	if err := models.ValidName(c.String("name")); err != nil {
+		return usageError{err}
+	}
+	res, err := importer.Import(ctx, p.store, importer.Options{
+		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Record: p.record,
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "installed %s: %d labels, %s, %s\n", res.Manifest.Name, len(res.Manifest.Labels), size(&res.Manifest), res.Digest)
+	if note := res.Manifest.Source.Note; note != "" {
+		fmt.Fprintln(p.stdout, "note:", note)
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"cubby/models"
+
+	"github.com/urfave/cli/v3"
+)
+
+// list prints the store as a table.
+func (p *program) list(_ context.Context, c *cli.Command) error {
+	if c.Args().Present() {
+		return usagef("ls takes no arguments")
+	}
+	entries, err := p.store.List()
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tLABELS\tSIZE\tKIND\tARTIFACT")
+	for _, e := range entries {
+		name := e.Name
+		if name == "" {
+			name = "-"
+		}
+		if e.Err != nil {
+			fmt.Fprintf(w, "%s\t\t\tdamaged\t%s\n", name, e.Digest)
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", name, len(e.Manifest.Labels), size(e.Manifest), e.Manifest.Source.Kind, e.Digest)
+	}
+	return w.Flush()
+}
+
+// size is that of all files of a model, for people.
+func size(m *models.Manifest) string {
+	var n int64
+	for _, f := range m.Files {
+		n += f.Size
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}
+
+// verify hashes one model, or all; it goes on behind a damaged one.
+func (p *program) verify(_ context.Context, c *cli.Command) error {
+	if c.NArg() > 1 {
+		return usagef("verify takes one name, or none for all models")
+	}
+	refs := c.Args().Slice()
+	if len(refs) == 0 {
+		entries, err := p.store.List()
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.Name != "" {
+				refs = append(refs, e.Name)
+			} else {
+				refs = append(refs, e.Digest.String())
+			}
+		}
+	}
+	var errs []error
+	for _, ref := range refs {
+		if err := p.store.Verify(ref); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintf(p.stdout, "%s: every file is as installed\n", ref)
+	}
+	return errors.Join(errs...)
+}
+
+func (p *program) remove(_ context.Context, c *cli.Command) error {
+	if c.NArg() != 1 {
+		return usagef("rm takes one name")
+	}
+	return p.store.Remove(c.Args().First())
+}

@@ -1,0 +1,88 @@
+package eval
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// Report is the outcome of one evaluation. All fractions are in [0, 1].
+type Report struct {
+	Model    string `json:"model"`
+	Artifact string `json:"artifact"` // digest of what answered: "sha256:…"
+	Scoring  string `json:"scoring"`
+
+	Rows    int `json:"rows"`
+	Errors  int `json:"errors"` // rows without an answer; each counts as wrong
+	Correct int `json:"correct"`
+
+	Accuracy float64 `json:"accuracy"`
+	// AccuracyInterval is Wilson's at 95 %: low, high.
+	AccuracyInterval [2]float64 `json:"accuracy_interval"`
+	// MacroF1 is the mean F1 of the labels that occur as a truth or as a
+	// prediction; labels that do neither say nothing and are left out.
+	MacroF1 float64 `json:"macro_f1"`
+	// LogLoss is the mean of −ln p(true label) over the answered rows, in
+	// nats, a p below MinProbability taken as that; nil if none was answered.
+	LogLoss *float64 `json:"log_loss"`
+	// MeanConfidence is the mean probability of the predicted label over the
+	// answered rows; nil if none was answered.
+	MeanConfidence *float64 `json:"mean_confidence"`
+	Review         int      `json:"review"`    // rows the policy would send to a person
+	Truncated      int      `json:"truncated"` // rows whose end was cut off
+
+	Seconds       float64 `json:"seconds"`
+	RowsPerSecond float64 `json:"rows_per_second"`
+
+	Labels   []string `json:"labels"` // in the set's order
+	PerClass PerClass `json:"per_class"`
+	// Confusion counts rows by true label (outer) and predicted label (inner),
+	// both in the order of Labels. A row without an answer is in no cell, so
+	// an outer row sums to its support less its errors.
+	Confusion [][]int   `json:"confusion"`
+	Failures  []Failure `json:"failures"`
+}
+
+// Class is one label's figures. A quotient of nothing by nothing is 0.
+type Class struct {
+	Label     string  `json:"-"`
+	Precision float64 `json:"precision"` // share of its predictions that are right
+	Recall    float64 `json:"recall"`    // share of its rows that are found
+	F1        float64 `json:"f1"`        // harmonic mean of both
+	Support   int     `json:"support"`   // rows with this true label
+	Predicted int     `json:"predicted"` // rows predicted as it
+	Errors    int     `json:"errors"`    // rows with this true label and no answer
+}
+
+// PerClass holds every label's figures in the set's order. Its JSON is an
+// object keyed by label in that same order.
+type PerClass []Class
+
+// MarshalJSON writes the object.
+func (p PerClass) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, c := range p {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		for j, part := range []any{c.Label, c} {
+			if j > 0 {
+				b.WriteByte(':')
+			}
+			raw, err := json.Marshal(part)
+			if err != nil {
+				return nil, err
+			}
+			b.Write(raw)
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// Failure is a row that got no answer.
+type Failure struct {
+	Line   int    `json:"line"`
+	Answer string `json:"answer"` // its true label
+	Error  string `json:"error"`
+}

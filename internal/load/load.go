@@ -1,0 +1,85 @@
+// Package load turns a model reference into a running model: it resolves the
+// folder, makes the native engine and puts a scheduler in front of it. The
+// server, the command line and the importer's canary share it, so that all
+// three answer alike.
+package load
+
+import (
+	"errors"
+	"fmt"
+
+	"cubby/models"
+	"cubby/runtime"
+	"cubby/runtime/native"
+)
+
+// Options are the knobs of a running model. Zero values choose the defaults.
+type Options struct {
+	// Home is the store's folder; empty for $CUBBY_HOME or the user's data folder.
+	Home string
+	// Threads is the number of compute threads; 0 for one a core.
+	Threads int
+	// CPU forces an instruction set: "portable", "avx2", "avx512vnni"; empty chooses.
+	CPU string
+	// BatchTokens is the token budget of one pass; QueueTokens the most tokens
+	// admitted at once. 0 for the defaults of package runtime.
+	BatchTokens int
+	QueueTokens int
+	// Observer hears about passes; nil for nobody.
+	Observer runtime.Observer
+}
+
+// Model opens the model that ref names (a name in the store, a folder, a GGUF
+// file, or empty for the default) and starts it. Close it when done.
+func Model(ref string, opt Options) (*runtime.Model, error) {
+	store, err := openStore(opt.Home)
+	if err != nil {
+		return nil, err
+	}
+	m, err := models.Resolve(store, ref)
+	if err != nil {
+		return nil, err
+	}
+	return Opened(m, opt)
+}
+
+func openStore(home string) (*models.Store, error) {
+	if home != "" {
+		return models.NewStore(home), nil
+	}
+	return models.DefaultStore()
+}
+
+// Opened starts a model that is already open, and owns it from then on: it is
+// closed with the result, or at once when starting fails.
+func Opened(m *models.Model, opt Options) (*runtime.Model, error) {
+	r, err := start(m, opt)
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return r, nil
+}
+
+func start(m *models.Model, opt Options) (*runtime.Model, error) {
+	weights, err := m.Checkpoint()
+	if err != nil {
+		return nil, err
+	}
+	tok, err := m.Tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	eng, err := native.New(weights, tok, native.Options{Threads: opt.Threads, CPU: opt.CPU})
+	if err != nil {
+		return nil, fmt.Errorf("model %q: %w", m.Manifest.Name, err)
+	}
+	r, err := runtime.Open(m, eng, runtime.Options{
+		BatchTokens: opt.BatchTokens,
+		QueueTokens: opt.QueueTokens,
+		Observer:    opt.Observer,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("model %q: %w", m.Manifest.Name, err), eng.Close())
+	}
+	return r, nil
+}

@@ -1,0 +1,60 @@
+// Package rooms keeps the direction of imports between the project's packages.
+package rooms
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"cubby/internal/testenv"
+)
+
+// A ban forbids packages under From to import packages under To, their own
+// folder excepted.
+type ban struct{ from, to, reason string }
+
+var bans = []ban{
+	{"cubby/labels", "cubby/", "labels say what an answer is and know no model"},
+	{"cubby/labels", "github.com/", "labels need the standard library only"},
+	{"cubby/models", "cubby/runtime", "a model on disk does not know what runs it"},
+	{"cubby/models", "cubby/eval", "a model on disk does not know what measures it"},
+	{"cubby/models", "net/http", "readers and importers work on local files"},
+	{"cubby/runtime", "net/http", "the runtime knows no HTTP"},
+	{"cubby/runtime", "github.com/gin-gonic", "the runtime knows no HTTP"},
+	{"cubby/runtime", "github.com/prometheus", "the runtime reports to an observer"},
+	{"cubby/runtime", "cubby/eval", "the runtime does not know what measures it"},
+	{"cubby/runtime/native", "cubby/models/importer", "an engine reads checkpoints only"},
+	{"cubby/eval", "cubby/runtime", "eval sees what it measures as an interface of its own"},
+	{"cubby/eval", "cubby/models", "eval knows labels, not models"},
+	{"cubby/internal/server", "cubby/runtime/native", "the server sees backends, not engines"},
+	{"cubby/", "cubby/cmd", "programs are imported by nobody"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	list := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...")
+	list.Dir = testenv.Root(t)
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) < 10 {
+		t.Fatalf("go list named only %d packages", len(lines))
+	}
+	for _, line := range lines {
+		pkg, imports, _ := strings.Cut(line, " ")
+		for _, imp := range strings.Fields(imports) {
+			for _, b := range bans {
+				if under(pkg, b.from) && under(imp, b.to) && !under(imp, b.from) {
+					t.Errorf("%s imports %s: %s", pkg, imp, b.reason)
+				}
+			}
+		}
+	}
+}
+
+// under reports whether pkg is dir or lies below it; a dir that ends in a
+// slash is a plain prefix.
+func under(pkg, dir string) bool {
+	return pkg == dir || strings.HasPrefix(pkg, strings.TrimSuffix(dir, "/")+"/")
+}

@@ -1,0 +1,180 @@
+// Package server answers classification requests over HTTP: it parses
+// strictly, guards, times, counts and logs, and leaves the answers to a
+// Backend. It never logs or counts a text.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"cubby/runtime"
+)
+
+// Backend is the model behind the server: runtime.Model, or a test's fake.
+type Backend interface {
+	runtime.Backend
+	// CheckCanary fails when the model does not answer as it did at import.
+	CheckCanary(ctx context.Context) error
+	// Failed is closed when the engine is dead.
+	Failed() <-chan struct{}
+	Stats() runtime.Stats
+}
+
+// Options are the limits of a Server. Zero values take the defaults of
+// limits.go.
+type Options struct {
+	MaxBody         int64
+	RequestTimeout  time.Duration
+	HeaderTimeout   time.Duration
+	ReadTimeout     time.Duration
+	IdleTimeout     time.Duration
+	ShutdownTimeout time.Duration
+	// DrainDelay is how long a stopping server keeps answering while /readyz
+	// already says no, so that balancers can look away first.
+	DrainDelay time.Duration
+	// APIKey is asked of every request but /healthz and /readyz; empty: none is.
+	APIKey  string
+	Log     *slog.Logger // nil: nothing is logged
+	Metrics *Metrics     // nil: a new one
+}
+
+func (o Options) withDefaults() Options {
+	setDefault(&o.MaxBody, DefaultMaxBody)
+	setDefault(&o.RequestTimeout, DefaultRequestTimeout)
+	setDefault(&o.HeaderTimeout, DefaultHeaderTimeout)
+	setDefault(&o.ReadTimeout, DefaultReadTimeout)
+	setDefault(&o.IdleTimeout, DefaultIdleTimeout)
+	setDefault(&o.ShutdownTimeout, DefaultShutdownTimeout)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics()
+	}
+	return o
+}
+
+func setDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// state is where a server stands in its life.
+type state int32
+
+const (
+	starting state = iota
+	ready
+	draining
+	failed
+)
+
+// Server is the HTTP side of one model. It answers from the start; until Ready
+// is called it only says that it is starting.
+type Server struct {
+	opt     Options
+	guard   guard
+	backend atomic.Pointer[Backend]
+	state   atomic.Int32
+	bodies  atomic.Int64 // bytes of request bodies held now
+	http    *http.Server
+}
+
+// New returns a server that is starting. local says that its listener is only
+// reachable from this machine.
+func New(opt Options, local bool) *Server {
+	opt = opt.withDefaults()
+	s := &Server{opt: opt, guard: newGuard(opt.APIKey, local)}
+	s.http = &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: opt.HeaderTimeout,
+		ReadTimeout:       opt.ReadTimeout,
+		WriteTimeout:      opt.RequestTimeout + writeGrace,
+		IdleTimeout:       opt.IdleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(opt.Log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Ready puts the model behind the server. The canary must have passed.
+func (s *Server) Ready(b Backend) {
+	s.opt.Metrics.serveModel(b)
+	s.backend.Store(&b)
+	s.state.CompareAndSwap(int32(starting), int32(ready))
+}
+
+// Handler returns the routes. Every answer, errors of the router included,
+// passes through the same wrapper.
+func (s *Server) Handler() http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	e.HandleMethodNotAllowed = true
+	e.RedirectTrailingSlash = false
+	open, guarded := s.guard.host, s.guard.all
+	e.POST("/v1/classify", s.wrap(guarded, s.classify))
+	e.GET("/v1/models", s.wrap(guarded, s.models))
+	e.GET("/metrics", s.wrap(guarded, s.metrics))
+	e.GET("/healthz", s.wrap(open, s.healthz))
+	e.GET("/readyz", s.wrap(open, s.readyz))
+	e.NoRoute(s.wrap(open, func(*gin.Context) error {
+		return &failure{Code: codeNotFound, Message: "there is no such path",
+			Hint: "POST /v1/classify; GET /v1/models, /healthz, /readyz, /metrics"}
+	}))
+	e.NoMethod(s.wrap(open, func(*gin.Context) error {
+		return &failure{Code: codeMethod, Message: "this path does not take this method; see the header Allow"}
+	}))
+	return e
+}
+
+func (s *Server) metrics(c *gin.Context) error {
+	s.opt.Metrics.handler().ServeHTTP(c.Writer, c.Request)
+	return nil
+}
+
+// healthz says that the process lives: restart it when it does not.
+func (s *Server) healthz(c *gin.Context) error {
+	if state(s.state.Load()) == failed {
+		return engineDead()
+	}
+	c.JSON(http.StatusOK, gin.H{"status": "ok"})
+	return nil
+}
+
+// readyz says whether to send requests here.
+func (s *Server) readyz(c *gin.Context) error {
+	switch state(s.state.Load()) {
+	case ready:
+		c.JSON(http.StatusOK, gin.H{"status": "ready"})
+		return nil
+	case draining:
+		return &failure{Code: runtime.CodeDraining, Message: "the server is stopping"}
+	case failed:
+		return engineDead()
+	}
+	return stillStarting()
+}
+
+func stillStarting() *failure {
+	return &failure{Code: codeStarting, Message: "the model is still loading", RetryAfter: startingRetry}
+}
+
+func engineDead() *failure {
+	return &failure{Code: runtime.CodeEngineFailed, Message: "the engine has crashed; the server is stopping"}
+}
+
+// serving returns the backend, or why there is none.
+func (s *Server) serving() (Backend, error) {
+	b := s.backend.Load()
+	if b == nil {
+		return nil, stillStarting()
+	}
+	return *b, nil
+}

@@ -1,0 +1,134 @@
+package checkpoint
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"cubby/models/gguf"
+	"cubby/models/safetensors"
+)
+
+// FromHF shows the weights of a Hugging Face model folder: config is its
+// config.json, files its safetensors file or all shards of one. The bytes given
+// to safetensors.Parse must outlive the checkpoint, whose Close does not release
+// them. Another architecture is an *UnsupportedError.
+func FromHF(config []byte, files ...*safetensors.File) (Checkpoint, error) {
+	h, err := parseHFConfig(config)
+	var unsupported *UnsupportedError
+	if errors.As(err, &unsupported) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	w, err := fromHF(h, files)
+	if err != nil {
+		return nil, fmt.Errorf("safetensors: %w", err)
+	}
+	return w, nil
+}
+
+func fromHF(h hfConfig, files []*safetensors.File) (*weights, error) {
+	tensors, err := hfTensors(files)
+	if err != nil {
+		return nil, err
+	}
+	c, inv := h.config(), inventory{tensors: tensors, spell: hfName, tied: h.Tied || h.classifier()}
+	if err := checkConfig(c); err != nil {
+		return nil, err
+	}
+	if h.classifier() {
+		head, ok := tensors["score.weight"]
+		if !ok {
+			return nil, missing("score.weight")
+		}
+		if c.Classes, err = h.classes(head.Rows); err != nil {
+			return nil, err
+		}
+	}
+	if c.RopeScaling == "llama3" {
+		list, err := h.rope().factors(c.HeadDim, c.RopeBase)
+		if err != nil {
+			return nil, err
+		}
+		tensors[ropeFactors] = vector(list)
+	}
+	if _, ok := tensors["lm_head.weight"]; !ok && !inv.tied {
+		return nil, fmt.Errorf("tensor %q is missing, and tie_word_embeddings is not true", "lm_head.weight")
+	}
+	w, err := assemble(c, inv)
+	if err == nil && h.Vocab != nil && *h.Vocab != w.config.Vocab {
+		err = fmt.Errorf("the embedding has %d rows, and vocab_size is %d", w.config.Vocab, *h.Vocab)
+	}
+	return w, err
+}
+
+// vector makes a tensor of values that no file holds.
+func vector(values []float32) Tensor {
+	var b bytes.Buffer
+	binary.Write(&b, binary.LittleEndian, values) // a Buffer takes everything
+	return Tensor{Type: gguf.F32, Rows: 1, Cols: len(values), Data: b.Bytes()}
+}
+
+var hfTypes = map[string]gguf.Type{"F32": gguf.F32, "F16": gguf.F16, "BF16": gguf.BF16}
+
+// hfTensors gathers the tensors of all shards, under the file's names. The
+// rotary frequencies that old exports carry follow from the configuration.
+func hfTensors(files []*safetensors.File) (map[string]Tensor, error) {
+	all := make(map[string]Tensor)
+	for _, f := range files {
+		for _, t := range f.Tensors() {
+			if strings.HasSuffix(t.Name, ".rotary_emb.inv_freq") {
+				continue
+			}
+			if _, seen := all[t.Name]; seen {
+				return nil, fmt.Errorf("tensor %q stands in two shards", t.Name)
+			}
+			if len(t.Shape) < 1 || len(t.Shape) > 2 {
+				return nil, fmt.Errorf("tensor %q of shape %v is not a matrix", t.Name, t.Shape)
+			}
+			rows, cols := 1, t.Shape[len(t.Shape)-1]
+			if len(t.Shape) == 2 {
+				rows = t.Shape[0]
+			}
+			all[t.Name] = Tensor{Type: hfTypes[t.DType], Rows: rows, Cols: cols, Data: t.Data}
+		}
+	}
+	return all, nil
+}
+
+// hfNames maps the names of GGUF to those of transformers; the parts of a layer
+// without "blk.N." and ".weight".
+var hfNames = map[string]string{
+	"token_embd.weight":  "model.embed_tokens.weight",
+	"output_norm.weight": "model.norm.weight",
+	"output.weight":      "lm_head.weight",
+	"cls.output.weight":  "score.weight",
+
+	"attn_norm":   "input_layernorm",
+	"attn_q":      "self_attn.q_proj",
+	"attn_k":      "self_attn.k_proj",
+	"attn_v":      "self_attn.v_proj",
+	"attn_output": "self_attn.o_proj",
+	"ffn_norm":    "post_attention_layernorm",
+	"ffn_gate":    "mlp.gate_proj",
+	"ffn_up":      "mlp.up_proj",
+	"ffn_down":    "mlp.down_proj",
+}
+
+var layerName = regexp.MustCompile(`^blk\.(\d+)\.(\w+)\.weight$`)
+
+// hfName is transformers' name of a tensor that GGUF calls so.
+func hfName(name string) string {
+	if m := layerName.FindStringSubmatch(name); m != nil {
+		return "model.layers." + m[1] + "." + hfNames[m[2]] + ".weight"
+	}
+	if hf, ok := hfNames[name]; ok {
+		return hf
+	}
+	return name
+}

@@ -1,0 +1,226 @@
+// Package importer brings the packages that a training platform hands out into
+// the store: it finds the weights, lifts the prompt out of the client, renders
+// the chat template once, and writes the manifest.
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"cubby/labels"
+	"cubby/models"
+)
+
+// Options says what to import.
+type Options struct {
+	Path string // folder, or tar (plain or gzip)
+	Name string // the model's name in the store
+	// Job is the file with the labels; empty for the job_description.json in
+	// the package or beside it.
+	Job string
+	// Record scores a canary text on the model, which is not visible to others
+	// yet. Nil records none, and a server can then not prove its readiness.
+	Record func(*models.Model) (*models.Canary, error)
+}
+
+// Result describes what was installed.
+type Result struct {
+	Digest   models.Digest
+	Manifest models.Manifest
+}
+
+// Import installs a package. Either all of it becomes visible in the store, or
+// nothing.
+func Import(ctx context.Context, store *models.Store, o Options) (res Result, err error) {
+	if err := models.ValidName(o.Name); err != nil {
+		return res, err
+	}
+	stage, err := store.Stage()
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, stage.Discard()) }()
+	p, err := openPack(ctx, stage, o.Path)
+	if err != nil {
+		return res, err
+	}
+	m, err := p.build(ctx, o)
+	if err != nil {
+		return res, fmt.Errorf("%s: %w", o.Path, err)
+	}
+	if err := probe(stage, &m, o.Record); err != nil {
+		return res, fmt.Errorf("%s: %w", o.Path, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return res, err
+	}
+	d, err := stage.Commit(m)
+	return Result{Digest: d, Manifest: m}, err
+}
+
+// build moves the package's files into the stage and writes their manifest.
+func (p *pack) build(ctx context.Context, o Options) (models.Manifest, error) {
+	f, err := p.detect()
+	if err != nil {
+		return models.Manifest{}, err
+	}
+	m := models.Manifest{
+		Schema:  models.SchemaVersion,
+		Name:    o.Name,
+		Weights: path.Base(f.weights),
+		Source:  models.Source{Kind: f.kind, From: filepath.Base(filepath.Clean(o.Path))},
+	}
+	if m.Labels, err = p.labels(f, o.Job); err != nil {
+		return m, err
+	}
+	if f.kind == models.SequenceClassifier {
+		err = p.classifier(ctx, f, &m)
+	} else {
+		err = p.generative(ctx, f, &m)
+	}
+	m.Files = p.stage.Files()
+	return m, err
+}
+
+// labels reads the labels: of a classification head from its configuration, in
+// the order of its rows, otherwise from the job description.
+func (p *pack) labels(f form, jobFile string) ([]labels.Label, error) {
+	data, err := p.job(jobFile)
+	if err != nil {
+		return nil, err
+	}
+	var job []labels.Label
+	if data != nil {
+		if job, err = parseJob(data); err != nil {
+			return nil, fmt.Errorf("%s: %w", jobName, err)
+		}
+	}
+	if f.kind == models.SequenceClassifier {
+		list, err := f.config.classes()
+		if err == nil && job != nil {
+			err = describe(list, job)
+		}
+		return list, err
+	}
+	if job == nil {
+		return nil, fmt.Errorf("its labels are unknown: there is no %s in it or beside it; name the file with -job", jobName)
+	}
+	return job, nil
+}
+
+// classifier fills in the manifest of a model with a classification head,
+// which was trained on the raw text.
+func (p *pack) classifier(ctx context.Context, f form, m *models.Manifest) error {
+	prompt, err := p.rawPrompt(f)
+	if err != nil {
+		return err
+	}
+	m.Prompt, m.Answer, m.Scoring = prompt, models.Answer{Form: models.None}, models.Head
+	return p.keepAll(ctx, f)
+}
+
+// generative fills in the manifest of a model that writes the label.
+func (p *pack) generative(ctx context.Context, f form, m *models.Manifest) error {
+	conv, err := p.conversation()
+	if err != nil {
+		return err
+	}
+	if err := p.keepAll(ctx, f); err != nil {
+		return err
+	}
+	v, err := p.voice(f)
+	if err != nil {
+		return err
+	}
+	c, err := newChat(v.template, v.bos, v.eos)
+	if err != nil {
+		return err
+	}
+	if m.Prompt, m.Source.Note, err = c.prompt(conv); err != nil {
+		return err
+	}
+	m.Scoring, m.Answer = models.Constrained, conv.answer()
+	m.Answer.End, err = c.end(conv, v.ends)
+	return err
+}
+
+// conversation reads the package's client.
+func (p *pack) conversation() (conversation, error) {
+	name, ok := p.named(clientName)
+	if !ok {
+		return conversation{}, fmt.Errorf("it has no %s, so the prompt that the model was trained with is unknown", clientName)
+	}
+	src, err := p.read(name, maxClient)
+	if err != nil {
+		return conversation{}, err
+	}
+	conv, err := parseClient(src)
+	if err != nil {
+		return conversation{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return conv, nil
+}
+
+// answer is how the prompt tells the model to write the label: in an output
+// block where it speaks of one, else bare.
+func (conv conversation) answer() models.Answer {
+	if strings.Contains(conv.System+conv.Before+conv.After, "<output>") {
+		return models.Answer{Form: models.Tagged, Prefix: "<output>", Suffix: "</output>"}
+	}
+	return models.Answer{Form: models.Bare}
+}
+
+// keepAll puts the form's files and the documents into the model, flat.
+func (p *pack) keepAll(ctx context.Context, f form) error {
+	taken := map[string]bool{models.ManifestName: true}
+	for _, name := range append(f.keep, p.extras()...) {
+		base := path.Base(name)
+		if taken[base] {
+			continue
+		}
+		taken[base] = true
+		if err := p.keep(ctx, name, base); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// probe opens the staged model as a server would, so that nothing is installed
+// that cannot be served, and records the canary.
+func probe(stage *models.Stage, m *models.Manifest, record func(*models.Model) (*models.Canary, error)) error {
+	model, err := stage.Open(*m)
+	if err != nil {
+		return err
+	}
+	err = check(model)
+	if err == nil && record != nil {
+		m.Canary, err = record(model)
+	}
+	return errors.Join(err, model.Close())
+}
+
+func check(model *models.Model) error {
+	c, err := model.Checkpoint()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	t, err := model.Tokenizer()
+	if err != nil {
+		return err
+	}
+	if n := c.Config().Vocab; t.Len() > n {
+		return fmt.Errorf("the tokenizer has %d tokens and the weights only %d", t.Len(), n)
+	}
+	if end := model.Manifest.Answer.End; end != "" {
+		if _, ok := t.Special(end); !ok {
+			return fmt.Errorf("the end-of-answer token %q is not in the vocabulary", end)
+		}
+	}
+	return nil
+}

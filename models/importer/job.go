@@ -1,0 +1,65 @@
+package importer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"cubby/labels"
+)
+
+const jobName = "job_description.json"
+
+// maxJSON is the largest JSON file of a package that is read whole, in bytes,
+// the tokenizer apart.
+const maxJSON = 8 << 20
+
+// parseJob returns the labels of a job description, in its order, which is the
+// order of the prompt. Other keys are allowed: platforms add to them.
+func parseJob(data []byte) ([]labels.Label, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if !utf8.Valid(data) {
+		return nil, errors.New("not valid UTF-8")
+	}
+	var job struct {
+		Classes json.RawMessage `json:"classes_description"`
+	}
+	if err := json.Unmarshal(data, &job); err != nil {
+		return nil, err
+	}
+	if len(job.Classes) == 0 {
+		return nil, errors.New(`it has no "classes_description"`)
+	}
+	list, err := orderedObject(job.Classes)
+	if err != nil {
+		return nil, fmt.Errorf("classes_description: %w", err)
+	}
+	if _, err := labels.NewSet(list); err != nil {
+		return nil, fmt.Errorf("classes_description: %w", err)
+	}
+	return list, nil
+}
+
+// orderedObject reads an object of strings in the order of its keys, which a
+// map would lose.
+func orderedObject(data []byte) ([]labels.Label, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
+		return nil, errors.New("it is not an object of names and descriptions")
+	}
+	var list []labels.Label
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return nil, err
+		}
+		var description string
+		if err := dec.Decode(&description); err != nil {
+			return nil, fmt.Errorf("the description of %q is not a string", key)
+		}
+		list = append(list, labels.Label{Name: key.(string), Description: description})
+	}
+	return list, nil
+}

@@ -1,0 +1,124 @@
+package importer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"cubby/models"
+	"cubby/models/gguf"
+)
+
+// voice is how a model is spoken to: its chat template and special tokens.
+type voice struct {
+	template string
+	bos, eos string
+	ends     []string // tokens that may end an answer, best guess first
+}
+
+// voice reads what the staged files say.
+func (p *pack) voice(f form) (voice, error) {
+	if f.kind == models.GGUF {
+		return p.ggufVoice(path.Base(f.weights))
+	}
+	return p.hfVoice()
+}
+
+func (p *pack) ggufVoice(name string) (v voice, err error) {
+	data, release, err := p.stage.Map(name)
+	if err != nil {
+		return v, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	f, err := gguf.Parse(data)
+	if err != nil {
+		return v, fmt.Errorf("%s: %w", name, err)
+	}
+	template, ok := f.String("tokenizer.chat_template")
+	if !ok {
+		return v, fmt.Errorf("%s has no tokenizer.chat_template, so the prompt cannot be rendered", name)
+	}
+	tokens, _ := f.Strings("tokenizer.ggml.tokens")
+	special := func(key string) string {
+		id, ok := f.Uint("tokenizer.ggml." + key)
+		if !ok || id >= uint64(len(tokens)) {
+			return ""
+		}
+		return tokens[id]
+	}
+	v = voice{template: template, bos: special("bos_token_id"), eos: special("eos_token_id")}
+	v.ends = nonEmpty(special("eot_token_id"), v.eos)
+	return v, nil
+}
+
+func (p *pack) hfVoice() (v voice, err error) {
+	var c tokenizerConfig
+	if err := p.stagedJSON(tokenizerConfigName, &c); err != nil {
+		return v, err
+	}
+	v = voice{template: string(c.ChatTemplate), bos: string(c.BOS), eos: string(c.EOS)}
+	v.ends = nonEmpty(v.eos)
+	if p.staged(templateName) {
+		data, release, err := p.stage.Map(templateName)
+		if err != nil {
+			return v, err
+		}
+		v.template = string(data)
+		if err := release(); err != nil {
+			return v, err
+		}
+	}
+	if v.template == "" {
+		return v, fmt.Errorf("neither %s nor %s holds a chat template, so the prompt cannot be rendered", tokenizerConfigName, templateName)
+	}
+	return v, nil
+}
+
+func nonEmpty(list ...string) []string {
+	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
+}
+
+// staged reports whether the model has a file.
+func (p *pack) staged(name string) bool {
+	return slices.ContainsFunc(p.stage.Files(), func(f models.File) bool { return f.Path == name })
+}
+
+// stagedJSON decodes a JSON file of the model.
+func (p *pack) stagedJSON(name string, to any) (err error) {
+	if !p.staged(name) {
+		return fmt.Errorf("there is no %s beside the weights", name)
+	}
+	data, release, err := p.stage.Map(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if err := json.Unmarshal(data, to); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// maxTokenizer is the largest tokenizer.json that is read whole, in bytes.
+const maxTokenizer = 64 << 20
+
+// rawPrompt is what the tokenizer itself puts around a raw text.
+func (p *pack) rawPrompt(f form) (models.Prompt, error) {
+	data, err := p.read(path.Join(path.Dir(f.weights), tokenizerName), maxTokenizer)
+	if err != nil {
+		return models.Prompt{}, err
+	}
+	var t struct {
+		PostProcessor *processor `json:"post_processor"`
+	}
+	if err := json.Unmarshal(data, &t); err != nil {
+		return models.Prompt{}, fmt.Errorf("%s: %w", tokenizerName, err)
+	}
+	if t.PostProcessor == nil {
+		return models.Prompt{}, nil
+	}
+	before, after := t.PostProcessor.around()
+	return models.Prompt{Prefix: before, Suffix: after}, nil
+}

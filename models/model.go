@@ -1,0 +1,115 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"cubby/labels"
+	"cubby/models/gguf"
+)
+
+// Model is an opened, verified model. Its methods may be called from many
+// goroutines. What Checkpoint returns is valid until Close.
+type Model struct {
+	Manifest Manifest
+	Digest   string // of the manifest: "sha256:…"
+
+	set  *labels.Set
+	from source
+
+	mu     sync.Mutex
+	closed bool
+	opened map[string]mapping
+	parsed *gguf.File // of GGUF weights, once asked for
+}
+
+// source gives a model's files by their path in the manifest.
+type source interface {
+	open(name string) (mapping, error)
+}
+
+// mapping is the bytes of a file, which must not be changed, and what frees
+// them.
+type mapping struct {
+	data  []byte
+	close func() error
+}
+
+func newModel(m Manifest, d Digest, from source) (*Model, error) {
+	set, err := labels.NewSet(m.Labels)
+	if err != nil {
+		return nil, err
+	}
+	return &Model{Manifest: m, Digest: d.String(), set: set, from: from, opened: map[string]mapping{}}, nil
+}
+
+// Labels returns the label set.
+func (m *Model) Labels() *labels.Set { return m.set }
+
+// Close frees the mapped files. The checkpoint must not be used any more.
+func (m *Model) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed, m.parsed = true, nil
+	var errs []error
+	for _, f := range m.opened {
+		errs = append(errs, f.close())
+	}
+	clear(m.opened)
+	return errors.Join(errs...)
+}
+
+// bytes returns the content of a listed file. The caller holds m.mu.
+func (m *Model) bytes(name string) ([]byte, error) {
+	if f, ok := m.opened[name]; ok {
+		return f.data, nil
+	}
+	if m.closed {
+		return nil, fmt.Errorf("model %q is closed", m.Manifest.Name)
+	}
+	if _, ok := m.Manifest.file(name); !ok {
+		return nil, fmt.Errorf("model %q has no file %q", m.Manifest.Name, name)
+	}
+	f, err := m.from.open(name)
+	if err != nil {
+		return nil, err
+	}
+	m.opened[name] = f
+	return f.data, nil
+}
+
+// folder is a source of files mapped from a folder.
+type folder string
+
+// open maps the file read-only. Known hole: a process that truncates the file
+// while it is mapped crashes this one; in the store, nothing does.
+func (dir folder) open(name string) (mapping, error) {
+	root, err := os.OpenRoot(string(dir))
+	if err != nil {
+		return mapping{}, err
+	}
+	defer root.Close()
+	f, err := root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return mapping{}, err
+	}
+	defer f.Close()
+	if err := checkRegular(f); err != nil {
+		return mapping{}, err
+	}
+	return mapFile(f)
+}
+
+// memory is a source of files that are in memory already.
+type memory map[string][]byte
+
+func (files memory) open(name string) (mapping, error) {
+	data, ok := files[name]
+	if !ok {
+		return mapping{}, fmt.Errorf("built-in model has no file %q", name)
+	}
+	return mapping{data: data, close: func() error { return nil }}, nil
+}

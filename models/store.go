@@ -1,0 +1,232 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"strings"
+)
+
+// HomeVariable names the environment variable that moves the store.
+const HomeVariable = "CUBBY_HOME"
+
+// Store is a folder of models on this machine:
+//
+//	models/HEX/     one model, immutable; HEX is its manifest's digest
+//	names/NAME      a name for a model: one line, its digest
+//	verified/HEX    sizes and times that the model's files had when last hashed
+//	staging/        models under construction and on their way out
+//
+// A folder under models exists only whole: it is built in staging and renamed.
+// Many processes may use a store at once.
+type Store struct{ root string }
+
+// ErrNotFound is in the chain of errors about a model that is not there.
+var ErrNotFound = errors.New("model not found")
+
+// NewStore returns the store in that folder, which need not exist yet.
+func NewStore(root string) *Store { return &Store{root: root} }
+
+// DefaultStore returns the store in $CUBBY_HOME or the user's data folder.
+func DefaultStore() (*Store, error) {
+	root, err := Home()
+	if err != nil {
+		return nil, err
+	}
+	return NewStore(root), nil
+}
+
+// Home is $CUBBY_HOME, or cubby in the user's data folder: $XDG_DATA_HOME or
+// ~/.local/share, ~/Library/Application Support, or %LocalAppData%.
+func Home() (string, error) {
+	if dir := os.Getenv(HomeVariable); dir != "" {
+		return filepath.Abs(dir)
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "cubby"), nil
+	}
+	if goruntime.GOOS == "windows" {
+		dir, err := os.UserCacheDir() // %LocalAppData%
+		return filepath.Join(dir, "cubby"), err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("no folder for models: %w; set %s", err, HomeVariable)
+	}
+	if goruntime.GOOS == "darwin" {
+		return filepath.Join(home, "Library", "Application Support", "cubby"), nil
+	}
+	return filepath.Join(home, ".local", "share", "cubby"), nil
+}
+
+// Root is the store's folder.
+func (s *Store) Root() string { return s.root }
+
+func (s *Store) modelDir(d Digest) string    { return filepath.Join(s.root, "models", d.Hex()) }
+func (s *Store) recordPath(d Digest) string  { return filepath.Join(s.root, "verified", d.Hex()) }
+func (s *Store) namePath(name string) string { return filepath.Join(s.root, "names", name) }
+
+// Entry is one name of the store, or a model that has lost its name to a newer
+// one and answers to its digest only.
+type Entry struct {
+	Name     string // empty without a name
+	Digest   Digest
+	Manifest *Manifest
+	Err      error // what is wrong with the model, as far as its manifest shows
+}
+
+// List returns the entries, named ones first, by name. A store that does not
+// exist yet is empty.
+func (s *Store) List() ([]Entry, error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	var list []Entry
+	used := map[Digest]bool{}
+	for _, name := range names {
+		d, err := s.lookup(name)
+		e := Entry{Name: name, Digest: d, Err: err}
+		if err == nil {
+			used[d] = true
+			e.Manifest, e.Err = s.manifest(d)
+		}
+		list = append(list, e)
+	}
+	dirs, err := readDir(filepath.Join(s.root, "models"))
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		if d, err := parseHex(dir); err == nil && !used[d] {
+			m, err := s.manifest(d)
+			list = append(list, Entry{Digest: d, Manifest: m, Err: err})
+		}
+	}
+	return list, nil
+}
+
+// names returns the valid names, sorted.
+func (s *Store) names() ([]string, error) {
+	names, err := readDir(filepath.Join(s.root, "names"))
+	return slices.DeleteFunc(names, func(n string) bool { return ValidName(n) != nil }), err
+}
+
+func readDir(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
+// lookup turns a name, or the written form of a digest, into a digest.
+func (s *Store) lookup(ref string) (Digest, error) {
+	if strings.HasPrefix(ref, digestPrefix) {
+		return ParseDigest(ref)
+	}
+	if err := ValidName(ref); err != nil {
+		return Digest{}, err
+	}
+	data, err := os.ReadFile(s.namePath(ref))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Digest{}, fmt.Errorf("%w: the store has no model named %q%s", ErrNotFound, ref, s.hint())
+	}
+	if err != nil {
+		return Digest{}, err
+	}
+	d, err := ParseDigest(strings.TrimSuffix(string(data), "\n"))
+	if err != nil {
+		return Digest{}, &IntegrityError{Model: ref, File: s.namePath(ref), Problem: err.Error(), Repair: importCommand(ref)}
+	}
+	return d, nil
+}
+
+// hint lists the names that do exist.
+func (s *Store) hint() string {
+	names, err := s.names()
+	if err != nil || len(names) == 0 {
+		return " (it is empty)"
+	}
+	return "; it has " + strings.Join(names, ", ")
+}
+
+// manifest reads the manifest of a stored model and checks that it is the one
+// that the folder is named for.
+func (s *Store) manifest(d Digest) (*Manifest, error) {
+	file := filepath.Join(s.modelDir(d), ManifestName)
+	data, err := readBounded(file, maxManifest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: the store has no model %s", ErrNotFound, d)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if got := DigestOf(data); got != d {
+		return nil, &IntegrityError{Model: d.String(), File: file, Problem: fmt.Sprintf("its SHA-256 is %s", got.Hex()), Repair: importCommand("NAME")}
+	}
+	return ParseManifest(data)
+}
+
+// Remove takes a name away, and with the last name of a model the model. A
+// digest removes a model that has no name.
+func (s *Store) Remove(ref string) error {
+	d, err := s.lookup(ref)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(ref, digestPrefix) {
+		if names := s.namesOf(d); len(names) > 0 {
+			return fmt.Errorf("model %s is named %s: remove that name", d, strings.Join(names, ", "))
+		}
+		if _, err := os.Stat(s.modelDir(d)); err != nil {
+			return fmt.Errorf("%w: the store has no model %s", ErrNotFound, d)
+		}
+	} else if err := removeDurably(s.namePath(ref)); err != nil {
+		return err
+	}
+	if len(s.namesOf(d)) > 0 {
+		return nil
+	}
+	return s.discard(d)
+}
+
+func (s *Store) namesOf(d Digest) []string {
+	names, _ := s.names()
+	return slices.DeleteFunc(names, func(n string) bool {
+		other, err := s.lookup(n)
+		return err != nil || other != d
+	})
+}
+
+// discard moves a model out of sight in one step, then deletes it. A name that
+// another process gave it meanwhile brings it back.
+func (s *Store) discard(d Digest) error {
+	trash, err := s.stagingDir()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(trash)
+	out := filepath.Join(trash, "model")
+	if err := os.Rename(s.modelDir(d), out); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	if len(s.namesOf(d)) > 0 {
+		return os.Rename(out, s.modelDir(d))
+	}
+	if err := os.Remove(s.recordPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(s.modelDir(d)))
+}

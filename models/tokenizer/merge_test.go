@@ -1,0 +1,77 @@
+package tokenizer
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMergeOrders compares the two merge loops with each other on words that
+// have many equal and overlapping pairs.
+func TestMergeOrders(t *testing.T) {
+	tok := madeFamilies(t)["qwen2"].mustLoad(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	const letters = "aaathe)).-=of cé"
+	for range 20000 {
+		word := make([]byte, 1+random.IntN(shortWord))
+		for i := range word {
+			word[i] = letters[random.IntN(len(letters))]
+		}
+		short := tok.model.mergeShort(nil, string(word))
+		long := tok.model.mergeLong(nil, string(word))
+		if !slices.Equal(short, long) {
+			t.Fatalf("%q: short %v, long %v", word, short, long)
+		}
+	}
+}
+
+// TestMergeEqualRanksLeftmostFirst is the case in point: four and two, not two and four.
+func TestMergeEqualRanksLeftmostFirst(t *testing.T) {
+	tok, err := FromVocabulary(Vocabulary{
+		Model: "gpt2", Pre: "smollm",
+		Tokens: []string{")", "))", "))))"}, Types: []int32{1, 1, 1},
+		Merges: []string{") )", ")) ))"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string][]int32{"))))))": {2, 1}, ")))))": {2, 0}, ")))": {1, 0}} {
+		if got := tok.Encode(text); !slices.Equal(got, want) {
+			t.Errorf("Encode(%q) = %v, want %v", text, got, want)
+		}
+		if got := tok.model.mergeLong(nil, text); !slices.Equal(got, want) {
+			t.Errorf("mergeLong(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
+
+// TestLongTextsInTime holds hostile texts to a bound that a quadratic step
+// anywhere would miss by a factor of hundreds.
+func TestLongTextsInTime(t *testing.T) {
+	const size = 1 << 18
+	texts := map[string]string{
+		"one letter":     strings.Repeat("a", size),
+		"two letters":    strings.Repeat("ab", size/2),
+		"spaces":         strings.Repeat(" ", size),
+		"spaces, word":   strings.Repeat(" ", size) + "x",
+		"line ends":      strings.Repeat("\n", size),
+		"blank lines":    strings.Repeat(" \n", size/2) + " x",
+		"marks":          "a" + strings.Repeat("\u0301\u0323", size/4),
+		"digits":         strings.Repeat("1", size),
+		"punctuation":    strings.Repeat("'", size),
+		"added, almost":  strings.Repeat("<|end|", size/6),
+		"no text at all": strings.Repeat("\xff\x80", size/2),
+	}
+	for family, f := range madeFamilies(t) {
+		tok := f.mustLoad(t)
+		for name, text := range texts {
+			start := time.Now()
+			ids := tok.EncodeSpecial(text)
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("%s, %s: %d tokens took %v", family, name, len(ids), took)
+			}
+		}
+	}
+}

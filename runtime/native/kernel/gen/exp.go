@@ -1,0 +1,103 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Comparison predicates of VCMPPS.
+const (
+	notLess = 5  // true for NaN
+	greater = 30 // false for NaN
+)
+
+// exp writes e = eˣ as exp32 in portable.go computes it: exactly 0 below expmin,
+// +Inf above expmax, NaN for NaN.
+func (v *vectors) exp(x reg.VecVirtual) reg.VecVirtual {
+	n, nf, r, p, t := v.reg(), v.reg(), v.reg(), v.reg(), v.reg()
+	VMULPS(v.consts["log2e"], x, n)
+	VCVTPS2DQ(n, n)
+	VCVTDQ2PS(n, nf)
+	VMOVAPS(x, r)
+	VFNMADD231PS(v.consts["ln2hi"], nf, r)
+	VFNMADD231PS(v.consts["ln2lo"], nf, r)
+	VMOVUPS(v.consts["p0"], p)
+	for _, c := range []string{"p1", "p2", "p3", "p4", "p5"} {
+		VFMADD213PS(v.consts[c], r, p)
+	}
+	VMULPS(r, r, t)
+	VADDPS(v.consts["one"], r, r)
+	VFMADD213PS(r, t, p)
+	VPSLLD(Imm(23), n, n)
+	VPADDD(n, p, p)
+	v.clip(x, p)
+	return p
+}
+
+// clip replaces e by 0 where x < expmin and by +Inf where x > expmax.
+func (v *vectors) clip(x, e reg.VecVirtual) {
+	if v.lanes == 8 {
+		m, inf := v.reg(), v.reg()
+		VCMPPS(Imm(notLess), v.consts["expmin"], x, m)
+		VANDPS(m, e, e)
+		VCMPPS(Imm(greater), v.consts["expmax"], x, m)
+		VMOVUPS(v.consts["inf"], inf)
+		VBLENDVPS(m, inf, e, e)
+		return
+	}
+	m := K()
+	VCMPPS(Imm(greater), v.consts["expmax"], x, m)
+	VMOVUPS(v.consts["inf"], m, e)
+	VCMPPS(Imm(notLess), v.consts["expmin"], x, m)
+	VMOVAPS_Z(e, m, e)
+}
+
+// expSum writes the sum of exp(x-max), with or without storing the terms.
+func (v *vectors) expSum(name string, store bool) {
+	doc := "returns the sum of exp(x-max); n is a positive multiple of 32."
+	if store {
+		doc = "sets x to exp(x-max) and returns the sum; n is a positive multiple of 32."
+	}
+	v.function(name, "(x *float32, n int, max float32) float32", doc)
+	x, n := Load(Param("x"), GP64()), Load(Param("n"), GP64())
+	max := v.broadcast("max")
+	sums := v.many(2)
+	for _, s := range sums {
+		v.zero(s)
+	}
+	v.loop(n, []reg.Register{x}, func() {
+		for i := range step / v.lanes {
+			t := v.reg()
+			VMOVUPS(v.at(x, i), t)
+			VSUBPS(max, t, t)
+			e := v.exp(t)
+			if store {
+				VMOVUPS(e, v.at(x, i))
+			}
+			VADDPS(e, sums[i%2], sums[i%2])
+		}
+	})
+	Store(v.reduce(VADDPS, tree(VADDPS, sums)), ReturnIndex(0))
+	end()
+}
+
+func (v *vectors) siluMul() {
+	v.function("siluMul", "(x *float32, u *float32, n int)", "sets x to x*sigmoid(x)*u; n is a positive multiple of 32.")
+	x, u, n := Load(Param("x"), GP64()), Load(Param("u"), GP64()), Load(Param("n"), GP64())
+	zero := v.reg()
+	v.zero(zero)
+	v.loop(n, []reg.Register{x, u}, func() {
+		for i := range step / v.lanes {
+			t, neg := v.reg(), v.reg()
+			VMOVUPS(v.at(x, i), t)
+			VSUBPS(t, zero, neg)
+			e := v.exp(neg)
+			VADDPS(v.consts["one"], e, e)
+			VDIVPS(e, t, t)
+			VMULPS(v.at(u, i), t, t)
+			VMOVUPS(t, v.at(x, i))
+		}
+	})
+	end()
+}

@@ -1,0 +1,512 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cubby/labels"
+	"cubby/runtime/engine"
+)
+
+// perToken is what a token costs the fake engine: 1,000 tokens a second.
+const perToken = time.Millisecond
+
+// fakePass stands for the engine: it sleeps by the token, remembers what it
+// ran, fails the jobs it is told to and panics where it must.
+type fakePass struct {
+	mu     sync.Mutex
+	ran    [][]int // ids of each pass
+	bad    []int   // a pass with one of these fails
+	panics int     // a pass with this id panics; 0 for none
+	busy   bool
+	err    error // why the last pass was cut short
+}
+
+func (f *fakePass) run(ctx context.Context, jobs []*scored) error {
+	f.enter(jobs)
+	defer f.leave()
+	cost := 0
+	for _, j := range jobs {
+		cost += j.cost
+	}
+	select {
+	case <-time.After(time.Duration(cost) * perToken):
+	case <-ctx.Done():
+		f.err = ctx.Err()
+		return ctx.Err()
+	}
+	for _, j := range jobs {
+		switch id := jobID(j); {
+		case id == f.panics:
+			panic("kernel met a shape it does not know")
+		case slices.Contains(f.bad, id):
+			return fmt.Errorf("job %d is bad", id)
+		}
+	}
+	for _, j := range jobs {
+		j.dist = labels.Distribution{1}
+	}
+	return nil
+}
+
+func (f *fakePass) enter(jobs []*scored) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.busy {
+		panic("two passes at once")
+	}
+	f.busy = true
+	ids := make([]int, len(jobs))
+	for i, j := range jobs {
+		ids[i] = jobID(j)
+	}
+	f.ran = append(f.ran, ids)
+}
+
+func (f *fakePass) leave() {
+	f.mu.Lock()
+	f.busy = false
+	f.mu.Unlock()
+}
+
+func jobID(j *scored) int { return int(j.tree.Tokens[0]) }
+
+func newJob(id, cost int) *job {
+	return &job{scored: &scored{tree: engine.Chain([]labels.Token{labels.Token(id)}), cost: cost}}
+}
+
+// newJobs makes n jobs of a cost with the ids first, first+1, …
+func newJobs(first, n, cost int) []*job {
+	jobs := make([]*job, n)
+	for i := range jobs {
+		jobs[i] = newJob(first+i, cost)
+	}
+	return jobs
+}
+
+// bench is a scheduler on a fake engine inside a synctest bubble.
+type bench struct {
+	*scheduler
+	t    *testing.T
+	fake *fakePass
+}
+
+func newBench(t *testing.T, budget, limit int) *bench {
+	f := &fakePass{}
+	return &bench{newScheduler(f.run, budget, limit, deaf{}, func() float64 { return 0.5 }), t, f}
+}
+
+// submit starts a call, waits until it has come to rest, and returns where its
+// outcome will be.
+func (b *bench) submit(ctx context.Context, class int, jobs ...*job) <-chan *Error {
+	out := make(chan *Error, 1)
+	go func() { out <- b.do(ctx, jobs, class) }()
+	synctest.Wait()
+	b.check()
+	return out
+}
+
+// after lets fake time pass.
+func (b *bench) after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+	b.check()
+}
+
+// check walks the whole state: the books balance, and every count equals what
+// is really there.
+func (b *bench) check() {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	st := b.counters
+	if st.Admitted != st.Answered+st.Cancelled+st.Failed+st.InFlight {
+		b.t.Fatalf("books do not balance: %+v", st)
+	}
+	jobs := len(b.running)
+	for class, calls := range b.waiting {
+		tokens := 0
+		for _, c := range calls {
+			if c.gone || c.next >= len(c.jobs) {
+				b.t.Fatalf("class %d holds a call with nothing to run: %+v", class, c)
+			}
+			for _, j := range c.jobs[c.next:] {
+				tokens += j.cost
+				jobs++
+			}
+		}
+		if tokens != b.queued[class] {
+			b.t.Fatalf("class %d holds %d tokens, counted %d", class, tokens, b.queued[class])
+		}
+	}
+	flight := 0
+	for _, j := range b.running {
+		flight += j.cost
+	}
+	if flight != b.flight || st.InFlight != uint64(jobs) {
+		b.t.Fatalf("%d tokens run, counted %d; %d jobs inside, counted %d", flight, b.flight, jobs, st.InFlight)
+	}
+	if len(b.running) > 1 && flight > b.budget {
+		b.t.Fatalf("a pass of %d jobs spends %d tokens, budget %d", len(b.running), flight, b.budget)
+	}
+}
+
+// end closes the scheduler and requires that nothing is left inside.
+func (b *bench) end() Stats {
+	b.t.Helper()
+	b.close()
+	b.check()
+	st := b.stats()
+	if st.InFlight != 0 || st.Tokens != 0 {
+		b.t.Fatalf("closed with work inside: %+v", st)
+	}
+	return st
+}
+
+func (b *bench) want(out <-chan *Error, code Code) *Error {
+	b.t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-out:
+		switch {
+		case err == nil && code != "":
+			b.t.Fatalf("answered, want %s", code)
+		case err != nil && err.Code != code:
+			b.t.Fatalf("got %s (%v), want %q", err.Code, err, code)
+		}
+		return err
+	default:
+		b.t.Fatalf("no outcome yet, want %q", code)
+		return nil
+	}
+}
+
+func (b *bench) passes(want ...[]int) {
+	b.t.Helper()
+	b.fake.mu.Lock()
+	defer b.fake.mu.Unlock()
+	if !slices.EqualFunc(b.fake.ran, want, slices.Equal) {
+		b.t.Fatalf("passes %v, want %v", b.fake.ran, want)
+	}
+}
+
+func TestIdleStartsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 1000)
+		j := newJob(1, 10)
+		out := b.submit(t.Context(), interactive, j)
+		b.after(10 * perToken)
+		b.want(out, "")
+		if j.queue != 0 || j.compute != 10*perToken || j.dist == nil {
+			t.Errorf("queued %v, computed %v, distribution %v", j.queue, j.compute, j.dist)
+		}
+		b.end()
+	})
+}
+
+func TestPacksByBudgetInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		b.submit(t.Context(), interactive, newJob(1, 10))
+		b.submit(t.Context(), interactive, newJob(2, 60))
+		b.submit(t.Context(), interactive, newJob(3, 50)) // does not fit beside 2
+		b.submit(t.Context(), interactive, newJob(4, 10)) // would, but came later
+		last := b.submit(t.Context(), interactive, newJob(5, 40))
+		b.after(time.Second)
+		b.want(last, "")
+		b.passes([]int{1}, []int{2}, []int{3, 4, 5})
+		b.end()
+	})
+}
+
+func TestBatchIsSplitAndBigItemRunsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		jobs := append(newJobs(1, 5, 40), newJob(6, 250), newJob(7, 10))
+		out := b.submit(t.Context(), interactive, jobs...)
+		b.after(time.Second)
+		b.want(out, "")
+		b.passes([]int{1, 2}, []int{3, 4}, []int{5}, []int{6}, []int{7})
+		if st := b.end(); st.Answered != 7 {
+			t.Errorf("answered %d of 7", st.Answered)
+		}
+	})
+}
+
+func TestInteractiveBeforeBulk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		b.submit(t.Context(), bulk, newJobs(1, 3, 100)...)
+		b.submit(t.Context(), interactive, newJob(10, 70))
+		b.submit(t.Context(), bulk, newJob(4, 30))
+		b.after(time.Second)
+		b.passes([]int{1}, []int{10}, []int{2}, []int{3}, []int{4})
+		b.end()
+	})
+}
+
+func TestBulkDoesNotStarve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 100000)
+		b.submit(t.Context(), interactive, newJob(1, 100))
+		slow := b.submit(t.Context(), bulk, newJobs(1001, 2, 100)...)
+		b.submit(t.Context(), interactive, newJobs(2, 20, 100)...)
+		b.after(12 * 100 * perToken)
+		b.want(slow, "")
+		b.passes([]int{1}, []int{2}, []int{3}, []int{4}, []int{5}, []int{1001},
+			[]int{6}, []int{7}, []int{8}, []int{9}, []int{1002}, []int{10}, []int{11})
+		b.end()
+	})
+}
+
+func TestFullQueueIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 300)
+		first := b.submit(t.Context(), interactive, newJob(1, 100))
+		b.after(100 * perToken) // the rate is known: 1,000 tokens a second
+		b.want(first, "")
+		b.submit(t.Context(), interactive, newJob(2, 100))
+		b.submit(t.Context(), interactive, newJobs(3, 2, 100)...)
+		refused := b.want(b.submit(t.Context(), interactive, newJob(5, 1)), CodeOverloaded)
+		// 300 tokens take 0.3 s, less than the least advice, plus half the jitter.
+		if want := 1125 * time.Millisecond; refused.RetryAfter != want {
+			t.Errorf("retry after %v, want %v", refused.RetryAfter, want)
+		}
+		b.after(100 * perToken)
+		fits := b.submit(t.Context(), interactive, newJob(6, 100))
+		b.after(time.Second)
+		b.want(fits, "")
+		if st := b.end(); st.Refused != 1 || st.Answered != 5 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
+
+func TestRetryAfterFollowsTheRate(t *testing.T) {
+	for _, tc := range []struct {
+		tokens int
+		random float64
+		want   time.Duration
+	}{
+		{100, 0, time.Second},
+		{8000, 0, 8 * time.Second},
+		{8000, 0.5, 9 * time.Second},
+		{1e6, 0, 24 * time.Second},
+		{1e6, 0.999999, 30 * time.Second},
+	} {
+		s := &scheduler{flight: tc.tokens, random: func() float64 { return tc.random }}
+		s.rate.add(1000, time.Second)
+		if got := s.retryAfter(); (got - tc.want).Abs() > time.Millisecond {
+			t.Errorf("%d tokens: %v, want %v", tc.tokens, got, tc.want)
+		}
+	}
+}
+
+func TestIdleAcceptsAnySize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 300)
+		out := b.submit(t.Context(), interactive, newJobs(1, 10, 100)...)
+		b.want(b.submit(t.Context(), interactive, newJob(11, 1)), CodeOverloaded)
+		b.after(time.Second)
+		b.want(out, "")
+		b.end()
+	})
+}
+
+func TestDeadlineThatCannotBeMet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		b.submit(t.Context(), interactive, newJob(1, 100))
+		b.after(100 * perToken)
+		b.submit(t.Context(), bulk, newJobs(2, 5, 100)...)
+		short, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
+		defer cancel()
+		ok := b.submit(short, interactive, newJob(10, 100)) // 100 ahead: the waiting bulk work yields
+		b.want(b.submit(short, interactive, newJob(11, 100)), CodeDeadline)
+		b.want(b.submit(short, bulk, newJob(12, 10)), CodeDeadline)
+		b.after(200 * perToken)
+		b.want(ok, "")
+		if st := b.end(); st.Cancelled != 0 || st.Refused != 2 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
+
+func TestDeadlinePassesInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		first := b.submit(t.Context(), interactive, newJob(1, 100)) // no rate is known yet
+		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		late := b.submit(short, interactive, newJobs(2, 3, 100)...)
+		b.after(50 * time.Millisecond)
+		b.want(late, CodeDeadline)
+		if st := b.stats(); st.Tokens != 100 || st.Cancelled != 3 {
+			t.Errorf("tokens were not released: %+v", st)
+		}
+		b.after(time.Second)
+		b.want(first, "")
+		b.passes([]int{1})
+		b.end()
+	})
+}
+
+func TestCallerLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		ctx, cancel := context.WithCancel(t.Context())
+		half := b.submit(ctx, interactive, newJobs(1, 3, 100)...) // its first runs
+		stays := b.submit(t.Context(), interactive, newJob(10, 50))
+		b.after(50 * perToken)
+		cancel()
+		b.after(0)
+		b.want(half, CodeCanceled)
+		if b.fake.err == nil {
+			t.Error("a pass that nobody waits for was not cancelled")
+		}
+		b.after(50 * perToken)
+		b.want(stays, "")
+		b.want(b.submit(ctx, interactive, newJob(20, 1)), CodeCanceled)
+		b.passes([]int{1}, []int{10})
+		if st := b.end(); st.Cancelled != 3 || st.Answered != 1 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
+
+// A pass goes on for those who stay.
+func TestOneOfTwoLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		b.submit(t.Context(), interactive, newJob(1, 10))
+		ctx, cancel := context.WithCancel(t.Context())
+		leaves := b.submit(ctx, interactive, newJob(2, 50))
+		stays := b.submit(t.Context(), interactive, newJob(3, 50))
+		b.after(20 * perToken)
+		cancel()
+		b.after(90 * perToken)
+		b.want(leaves, CodeCanceled)
+		b.want(stays, "")
+		b.passes([]int{1}, []int{2, 3})
+		if st := b.end(); st.Cancelled != 1 || st.Answered != 2 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
+
+func TestOneBadItemFailsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		b.fake.bad = []int{2}
+		jobs := newJobs(1, 3, 30)
+		out := b.submit(t.Context(), interactive, jobs...)
+		b.after(time.Second)
+		b.want(out, "")
+		b.passes([]int{1, 2, 3}, []int{1}, []int{2}, []int{3})
+		for i, j := range jobs {
+			if bad := i == 1; (j.err != nil) != bad || (j.dist == nil) != bad {
+				t.Errorf("job %d: error %v, distribution %v", i+1, j.err, j.dist)
+			}
+		}
+		if jobs[1].err.Code != CodeEngineFailed {
+			t.Errorf("code %s", jobs[1].err.Code)
+		}
+		alone := newJob(2, 10)
+		works := b.submit(t.Context(), interactive, newJob(9, 1))
+		b.submit(t.Context(), interactive, alone)
+		b.after(time.Second)
+		b.want(works, "")
+		if alone.err == nil {
+			t.Error("a bad item alone was answered")
+		}
+		if st := b.end(); st.Failed != 2 || st.Answered != 3 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
+
+func TestPanicEndsTheScheduler(t *testing.T) {
+	for _, bad := range [][]int{nil, {1}} { // in the first pass, or when run again alone
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, 100, 10000)
+			b.fake.panics, b.fake.bad = 2, bad
+			running := newJobs(1, 2, 50)
+			first := b.submit(t.Context(), interactive, running...)
+			behind := newJob(3, 100)
+			second := b.submit(t.Context(), bulk, behind)
+			b.after(time.Second)
+			b.want(first, "")
+			b.want(second, "")
+			select {
+			case <-b.failed:
+			default:
+				t.Fatal("nobody was told")
+			}
+			for _, j := range append(running, behind) {
+				var c *crash
+				if j.err == nil || j.err.Code != CodeEngineFailed || !errors.As(j.err, &c) {
+					t.Errorf("job %d: %v", jobID(j.scored), j.err)
+				}
+			}
+			b.want(b.submit(t.Context(), interactive, newJob(4, 1)), CodeEngineFailed)
+			if st := b.end(); st.Failed != 3 || st.Refused != 1 {
+				t.Errorf("stats %+v", st)
+			}
+		})
+	}
+}
+
+func TestCloseAnswersWhatWasAdmitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		outs := []<-chan *Error{
+			b.submit(t.Context(), interactive, newJobs(1, 3, 80)...),
+			b.submit(t.Context(), bulk, newJob(4, 80)),
+		}
+		closed := make(chan struct{})
+		go func() { b.close(); close(closed) }()
+		synctest.Wait()
+		b.want(b.submit(t.Context(), interactive, newJob(5, 1)), CodeDraining)
+		<-closed
+		for _, out := range outs {
+			b.want(out, "")
+		}
+		if st := b.end(); st.Answered != 4 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
+
+func TestDoorIsCheap(t *testing.T) {
+	s := &scheduler{limit: 10, flight: 10, random: func() float64 { return 0 }, observer: deaf{}}
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(100, func() {
+		if s.door(ctx, interactive, 1) == nil {
+			t.Fatal("a full queue let a call in")
+		}
+	}); n > 1 {
+		t.Errorf("a refusal allocates %v times, want the error alone", n)
+	}
+}
+
+func TestMeterWeighsByTokens(t *testing.T) {
+	var m meter
+	if m.time(100) != 0 {
+		t.Error("an unused meter estimates")
+	}
+	for range 50 {
+		m.add(1000, time.Second)
+		m.add(1, 20*time.Millisecond) // a lone short text: 50 tokens a second
+		m.add(0, time.Second)
+		m.add(10, 0)
+	}
+	if got := m.time(1000); got < time.Second || got > 1100*time.Millisecond {
+		t.Errorf("1,000 tokens take %v, want about 1 s", got)
+	}
+}
