@@ -65,7 +65,7 @@ func checkSchema(v int) error {
 func checkKeys(data []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
-	if err := checkValue(dec); err != nil {
+	if err := checkValue(dec, 0); err != nil {
 		if errors.Is(err, io.EOF) {
 			return io.ErrUnexpectedEOF
 		}
@@ -77,7 +77,13 @@ func checkKeys(data []byte) error {
 	return nil
 }
 
-func checkValue(dec *json.Decoder) error {
+// maxDepth bounds the nesting: a manifest has four levels.
+const maxDepth = 16
+
+func checkValue(dec *json.Decoder, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("nested more than %d levels deep", maxDepth)
+	}
 	tok, err := dec.Token()
 	if err != nil {
 		return err
@@ -93,7 +99,7 @@ func checkValue(dec *json.Decoder) error {
 				return err
 			}
 		}
-		if err := checkValue(dec); err != nil {
+		if err := checkValue(dec, depth+1); err != nil {
 			return err
 		}
 	}

@@ -161,7 +161,7 @@ func (m Manifest) checkWeights() error {
 	case ".safetensors":
 		for _, name := range []string{configName, tokenizerName} {
 			if _, ok := m.file(m.beside(name)); !ok {
-				return fmt.Errorf("weights %q lack %q beside them", m.Weights, name)
+				return fmt.Errorf("weights %q have no %q beside them", m.Weights, name)
 			}
 		}
 		return nil

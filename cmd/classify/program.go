@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -79,7 +78,7 @@ func (p *program) check(cmd *cli.Command) error {
 	}
 	if p.server != "" {
 		for _, name := range []string{"threads", "cpu", "home"} {
-			if slices.Contains(cmd.FlagNames(), name) && givenAsFlag(cmd, name) {
+			if givenAsFlag(cmd, name) {
 				return usagef("-%s is of no use with -server: the model runs there", name)
 			}
 		}

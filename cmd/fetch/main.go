@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"cubby/internal/load"
 	"cubby/models"
 	"cubby/models/importer"
 
@@ -24,7 +25,7 @@ func main() {
 
 // run is the program: it returns one of the exit codes.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := &program{stdout: stdout, stderr: stderr}
+	p := &program{stdout: stdout, stderr: stderr, record: load.Canary}
 	err := p.command().Run(ctx, args)
 	if err != nil {
 		fmt.Fprintln(stderr, "fetch:", err)

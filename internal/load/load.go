@@ -5,11 +5,13 @@
 package load
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"cubby/models"
 	"cubby/runtime"
+	"cubby/runtime/engine"
 	"cubby/runtime/native"
 )
 
@@ -60,7 +62,34 @@ func Opened(m *models.Model, opt Options) (*runtime.Model, error) {
 	return r, nil
 }
 
+// Canary scores the canary of a model that is being imported; the caller keeps
+// the model.
+func Canary(m *models.Model) (*models.Canary, error) {
+	eng, err := newEngine(m, Options{})
+	if err != nil {
+		return nil, err
+	}
+	c, err := runtime.RecordCanary(context.Background(), m, eng)
+	return c, errors.Join(err, eng.Close())
+}
+
 func start(m *models.Model, opt Options) (*runtime.Model, error) {
+	eng, err := newEngine(m, opt)
+	if err != nil {
+		return nil, err
+	}
+	r, err := runtime.Open(m, eng, runtime.Options{
+		BatchTokens: opt.BatchTokens,
+		QueueTokens: opt.QueueTokens,
+		Observer:    opt.Observer,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("model %q: %w", m.Manifest.Name, err), eng.Close())
+	}
+	return r, nil
+}
+
+func newEngine(m *models.Model, opt Options) (engine.Engine, error) {
 	weights, err := m.Checkpoint()
 	if err != nil {
 		return nil, err
@@ -73,13 +102,5 @@ func start(m *models.Model, opt Options) (*runtime.Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model %q: %w", m.Manifest.Name, err)
 	}
-	r, err := runtime.Open(m, eng, runtime.Options{
-		BatchTokens: opt.BatchTokens,
-		QueueTokens: opt.QueueTokens,
-		Observer:    opt.Observer,
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("model %q: %w", m.Manifest.Name, err), eng.Close())
-	}
-	return r, nil
+	return eng, nil
 }

@@ -50,6 +50,9 @@ func TestMergeEqualRanksLeftmostFirst(t *testing.T) {
 // TestLongTextsInTime holds hostile texts to a bound that a quadratic step
 // anywhere would miss by a factor of hundreds.
 func TestLongTextsInTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long texts")
+	}
 	const size = 1 << 18
 	texts := map[string]string{
 		"one letter":     strings.Repeat("a", size),
@@ -69,7 +72,7 @@ func TestLongTextsInTime(t *testing.T) {
 		for name, text := range texts {
 			start := time.Now()
 			ids := tok.EncodeSpecial(text)
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 15*time.Second {
 				t.Errorf("%s, %s: %d tokens took %v", family, name, len(ids), took)
 			}
 		}

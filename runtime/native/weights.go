@@ -66,7 +66,7 @@ func loadWeights(ck checkpoint.Checkpoint, k *kernel.Kernel, p *pool) (*weights,
 			w.classes = append(w.classes, row)
 		}
 	}
-	w.rope()
+	w.rope(ck)
 	p.begin()
 	defer p.end()
 	for i := range parts {
@@ -81,10 +81,10 @@ func supported(ck checkpoint.Checkpoint) error {
 	if c.Architecture != "llama" {
 		return &checkpoint.UnsupportedError{Architecture: c.Architecture}
 	}
-	if _, ok := ck.Tensor("rope_freqs.weight"); ok || c.RopeScaling != "" {
-		return fmt.Errorf("the native engine does not know this model's rotary scaling (%s); llama.cpp can run it", c.RopeScaling)
-	}
+	_, factors := ck.Tensor("rope_freqs.weight")
 	switch {
+	case c.RopeScaling != "" && !factors:
+		return fmt.Errorf("the native engine does not know the rotary scaling %q; llama.cpp can run it", c.RopeScaling)
 	case c.HeadDim%kernel.Panel != 0:
 		return fmt.Errorf("the native engine needs a head size that is a multiple of %d, not %d; llama.cpp can run it", kernel.Panel, c.HeadDim)
 	case c.Width%kernel.Block != 0 || c.FeedForward%kernel.Block != 0:
@@ -220,12 +220,21 @@ func vector(t checkpoint.Tensor) []float32 {
 	return v
 }
 
-// rope fills the table of rotations (Su et al. 2021, RoFormer) for every position.
-func (w *weights) rope() {
+// rope fills the table of rotations (Su et al. 2021, RoFormer) for every
+// position. Frequencies are divided by the factors that Llama 3.1 and later
+// models carry for their longer context.
+func (w *weights) rope(ck checkpoint.Checkpoint) {
 	half := w.cfg.HeadDim / 2
+	var factors []float32
+	if t, ok := ck.Tensor("rope_freqs.weight"); ok {
+		factors = vector(t)
+	}
 	w.cos, w.sin = make([]float32, w.cfg.Context*half), make([]float32, w.cfg.Context*half)
 	for i := range half {
 		freq := math.Pow(w.cfg.RopeBase, -float64(i)/float64(half))
+		if factors != nil {
+			freq /= float64(factors[i])
+		}
 		for pos := range w.cfg.Context {
 			s, c := math.Sincos(float64(pos) * freq)
 			w.cos[pos*half+i], w.sin[pos*half+i] = float32(c), float32(s)

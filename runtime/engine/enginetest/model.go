@@ -51,6 +51,7 @@ func NewModel(seed uint64, classes ...string) Model {
 	norm := func(name string) { put(name, 1, width, 1, 0.1) }
 	put("token_embd.weight", vocab, width, 0, 1)
 	norm("output_norm.weight")
+	put("rope_freqs.weight", 1, headDim/2, 3, 1)
 	matrix("output.weight", vocab, width)
 	for i := range layers {
 		blk := fmt.Sprintf("blk.%d.", i)

@@ -104,13 +104,14 @@ func (r reference) norm(x []float64, name string) []float64 {
 // rotate applies the rotary embedding to every head of x at one position.
 func (r reference) rotate(x []float64, pos int) []float64 {
 	d := r.cfg.HeadDim
+	factors := r.row("rope_freqs.weight", 0)
 	for h := 0; h < len(x); h += d {
 		for i := range d / 2 {
 			a, b := h+i, h+i+d/2
 			if r.cfg.RopeInterleaved {
 				a, b = h+2*i, h+2*i+1
 			}
-			sin, cos := math.Sincos(float64(pos) * math.Pow(r.cfg.RopeBase, -2*float64(i)/float64(d)))
+			sin, cos := math.Sincos(float64(pos) * math.Pow(r.cfg.RopeBase, -2*float64(i)/float64(d))/factors[i])
 			x[a], x[b] = x[a]*cos-x[b]*sin, x[a]*sin+x[b]*cos
 		}
 	}

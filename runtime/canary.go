@@ -1,0 +1,39 @@
+package runtime
+
+import (
+	"context"
+
+	"cubby/models"
+	"cubby/runtime/engine"
+)
+
+const (
+	// canaryText is scored at import and before a server is ready. Its wording
+	// does not matter: any change of weights, prompt or arithmetic moves the
+	// probabilities of some label.
+	canaryText = "Could you please look into this for me and tell me what went wrong?"
+	// canaryTolerance is the total variation distance that still passes. Levels
+	// of the kernel round sums differently, which now and then moves an int8
+	// activation by one step.
+	canaryTolerance = 0.05
+)
+
+// RecordCanary scores the canary text on a model that is being imported. The
+// caller keeps engine and model.
+func RecordCanary(ctx context.Context, m *models.Model, eng engine.Engine) (*models.Canary, error) {
+	s, err := newScorer(ctx, eng, m.Manifest, m.Labels())
+	if err != nil {
+		return nil, err
+	}
+	text, failed := s.prepare(canaryText, "", false)
+	if failed != nil {
+		return nil, failed
+	}
+	if err := s.run(ctx, []*scored{text}); err != nil {
+		return nil, err
+	}
+	if text.err != nil {
+		return nil, text.err
+	}
+	return &models.Canary{Text: canaryText, Probabilities: text.dist, Tolerance: canaryTolerance}, nil
+}
