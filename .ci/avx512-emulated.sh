@@ -80,7 +80,9 @@ sound: driver=dummy
 speaker: enabled=0
 EOF
 : >"$work/console"
-(cd "$work" && exec script -qec "bochs -q -f bochsrc" "$work/screen") >/dev/null 2>&1 </dev/null &
+mkfifo "$work/keys"
+exec 3<>"$work/keys" # a keyboard that never ends
+(cd "$work" && exec script -qec "bochs -q -f bochsrc" "$work/screen") >/dev/null 2>&1 <&3 &
 emulator=$!
 
 # Init's end is the kernel's: it prints the panic after the tests' last line.

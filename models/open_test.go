@@ -96,7 +96,7 @@ func TestResolve(t *testing.T) {
 		{"name", several, "first", own, ""},
 		{"digest", one, digest, own, ""},
 		{"digest not there", empty, digest, "", "the store has no model sha256:"},
-		{"bad digest", one, "sha256:../../x", "", "hex digits"},
+		{"bad digest", one, "sha256:zz", "", "hex digits"},
 		{"unknown name", one, "two", "", `no model named "two" in the store; it has one`},
 		{"unknown name, empty store", empty, "two", "", "(it is empty)"},
 		{"folder", empty, dir, own, ""},

@@ -51,7 +51,7 @@ func (p *program) classifyTexts(ctx context.Context, texts []string) (err error)
 	for i, a := range answers {
 		tally.add(a)
 		if p.json {
-			err = writeRecord(out, newRecord(t.describe(), i, 0, a, p.topK))
+			err = writeJSON(out, newRecord(t.describe(), i, 0, a, p.topK))
 		} else {
 			err = writeAnswer(out, t.describe(), heading(texts, i), a, p.topK)
 		}
@@ -118,7 +118,7 @@ func (p *program) classifyBatch(ctx context.Context, t target, batch []rows.Row,
 	}
 	out := bufio.NewWriter(p.stdout)
 	for i, a := range answers {
-		if err := writeRecord(out, newRecord(t.describe(), tally.rows, batch[i].Line, a, p.topK)); err != nil {
+		if err := writeJSON(out, newRecord(t.describe(), tally.rows, batch[i].Line, a, p.topK)); err != nil {
 			return err
 		}
 		tally.add(a)

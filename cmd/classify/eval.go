@@ -64,8 +64,6 @@ func (p *program) progress() func(done, total int) {
 	}
 }
 
-func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
+// writeJSON writes v on one line, as all JSON of this program: a confusion
+// matrix with one number a line helps nobody.
+func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -81,15 +80,6 @@ func newItemError(err error) *itemError {
 		return &itemError{e.Code, e.Message}
 	}
 	return &itemError{"failed", err.Error()}
-}
-
-func writeRecord(w io.Writer, r record) error {
-	raw, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(raw, '\n'))
-	return err
 }
 
 const (

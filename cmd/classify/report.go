@@ -53,10 +53,10 @@ func summary(r *eval.Report) string {
 		t.add("confidence", fmt.Sprintf("%.4f on average", *r.MeanConfidence))
 	}
 	if r.Review > 0 {
-		t.add("review", fmt.Sprintf("%d rows below the threshold", r.Review))
+		t.add("review", fmt.Sprintf("%d of %d rows are below the threshold", r.Review, r.Rows))
 	}
 	if r.Truncated > 0 {
-		t.add("truncated", fmt.Sprintf("%d rows", r.Truncated))
+		t.add("truncated", fmt.Sprintf("%d of %d rows lost their end", r.Truncated, r.Rows))
 	}
 	t.add("speed", fmt.Sprintf("%.1f rows/s", r.RowsPerSecond))
 	return t.String()
