@@ -10,7 +10,15 @@ import (
 	"cubby/models/demo"
 )
 
+func needDemo(t *testing.T) {
+	t.Helper()
+	if !demo.Present {
+		t.Skip("the demo model is left out of this build")
+	}
+}
+
 func TestOpenDemo(t *testing.T) {
+	needDemo(t)
 	m, err := OpenDemo()
 	if err != nil {
 		t.Fatal(err)
@@ -45,6 +53,7 @@ func TestOpenDemo(t *testing.T) {
 }
 
 func TestOpenEmbeddedRefusesOtherFiles(t *testing.T) {
+	needDemo(t)
 	for name, files := range map[string]map[string][]byte{"none": {}, "short": {"model.gguf": []byte("GGUF")}} {
 		if _, err := OpenEmbedded(demo.Manifest, files); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -67,6 +76,7 @@ func folderOf(t *testing.T) string {
 }
 
 func TestResolve(t *testing.T) {
+	needDemo(t)
 	empty := NewStore(t.TempDir())
 	one := NewStore(t.TempDir())
 	digest := install(t, one, "one", "weights of one").String()
@@ -165,5 +175,14 @@ func TestCheckpointOfBadWeights(t *testing.T) {
 	}
 	if _, err := m.Tokenizer(); err == nil || !strings.Contains(err.Error(), `model "a": model.gguf`) {
 		t.Errorf("tokenizer: %v", err)
+	}
+}
+
+func TestWithoutTheDemo(t *testing.T) {
+	if demo.Present {
+		t.Skip("the demo model is part of this build")
+	}
+	if _, err := Resolve(NewStore(t.TempDir()), ""); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "fetch import") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"path"
 	"slices"
+	"strings"
 
 	"cubby/models/checkpoint"
 	"cubby/models/gguf"
@@ -109,26 +110,36 @@ func (m *Model) gguf() (*gguf.File, error) {
 	return f, nil
 }
 
-// vocabulary reads the tokenizer.ggml keys of a GGUF file.
+// vocabulary reads the tokenizer.ggml keys of a GGUF file. All but the
+// pre-tokenizer's name are required.
 func vocabulary(f *gguf.File) (tokenizer.Vocabulary, error) {
+	const prefix = "tokenizer.ggml."
 	var v tokenizer.Vocabulary
-	var ok [4]bool
-	v.Model, ok[0] = f.String("tokenizer.ggml.model")
-	v.Pre, _ = f.String("tokenizer.ggml.pre")
-	v.Tokens, ok[1] = f.Strings("tokenizer.ggml.tokens")
-	v.Merges, ok[2] = f.Strings("tokenizer.ggml.merges")
-	types, isList := f.Ints("tokenizer.ggml.token_type")
-	ok[3] = isList
-	for _, t := range types {
-		if t < 0 || t > math.MaxInt32 {
-			return v, fmt.Errorf("token type %d is out of range", t)
+	var missing []string
+	need := func(key string, ok bool) {
+		if !ok {
+			missing = append(missing, prefix+key)
 		}
-		v.Types = append(v.Types, int32(t))
 	}
-	for i, key := range []string{"model", "tokens", "merges", "token_type"} {
-		if !ok[i] {
-			return v, fmt.Errorf("GGUF key %q is missing or of another type, so there is no tokenizer", "tokenizer.ggml."+key)
+	var ok bool
+	v.Model, ok = f.String(prefix + "model")
+	need("model", ok)
+	v.Tokens, ok = f.Strings(prefix + "tokens")
+	need("tokens", ok)
+	v.Merges, ok = f.Strings(prefix + "merges")
+	need("merges", ok)
+	types, ok := f.Ints(prefix + "token_type")
+	need("token_type", ok)
+	if len(missing) > 0 {
+		return v, fmt.Errorf("no tokenizer in the GGUF file: %s missing or of another type", strings.Join(missing, ", "))
+	}
+	v.Pre, _ = f.String(prefix + "pre")
+	v.Types = make([]int32, len(types))
+	for i, t := range types {
+		if t < 0 || t > math.MaxInt32 {
+			return v, fmt.Errorf("token %d has the type %d", i, t)
 		}
+		v.Types[i] = int32(t)
 	}
 	return v, nil
 }

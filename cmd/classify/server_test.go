@@ -48,11 +48,11 @@ func TestServerAnswersAlike(t *testing.T) {
 	for name, opt := range map[string]server.Options{
 		"as it comes":      {},
 		"with a key":       {APIKey: testKey},
-		"small body limit": {MaxBody: 700},
+		"small body limit": {MaxBody: 300},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := startServer(t, opt)
-			stdin := "text\nI was charged twice\n\"  \"\n\"a fee, on <my> \"\"transfer\"\"\nécole 日本\"\n" + strings.Repeat("the machine kept my money\n", 70)
+			stdin := "text\nI was charged twice\n\"  \"\n\"a fee, on <my> \"\"transfer\"\"\nécole 日本\"\n" + strings.Repeat("the machine kept my money\n", 16)
 			for _, args := range [][]string{{"-data", "-"}, {"-data", "-", "-top-k", "2", "-scoring", "likelihood"}, {"-json", "one text", ""}} {
 				here, _, hereCode := ask(t, "", stdin, args...)
 				there, errs, thereCode := ask(t, opt.APIKey, stdin, append([]string{"-server", url}, args...)...)

@@ -118,8 +118,8 @@ func refusal(resp *http.Response, raw []byte) error {
 		e = b.Error
 	}
 	e.Status, e.RetryAfter = resp.StatusCode, retryAfter(resp.Header.Get("Retry-After"))
-	if resp.StatusCode == http.StatusUnauthorized && e.Code == "" {
-		e.Message = "the server wants an API key: set CUBBY_API_KEY"
+	if resp.StatusCode == http.StatusUnauthorized {
+		e.Message, e.Hint = "the server asks for an API key, and this one is missing or wrong", "set CUBBY_API_KEY"
 	}
 	return e
 }

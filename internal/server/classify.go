@@ -164,6 +164,7 @@ func (s *Server) readRequest(c *gin.Context) (*request, error) {
 	}
 	size := r.ContentLength
 	if size > s.opt.MaxBody {
+		linger(c)
 		return nil, s.bodyTooLarge()
 	}
 	if size < 0 {
@@ -175,7 +176,7 @@ func (s *Server) readRequest(c *gin.Context) (*request, error) {
 		return nil, &failure{Code: runtime.CodeOverloaded, Message: "too many request bodies are being read", RetryAfter: busyRetry}
 	}
 	defer s.bodies.Add(-size)
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, r.Body, s.opt.MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(plainWriter(c), r.Body, s.opt.MaxBody))
 	if err != nil {
 		return nil, s.bodyError(err)
 	}
@@ -183,6 +184,25 @@ func (s *Server) readRequest(c *gin.Context) (*request, error) {
 	req, err := parseRequest(body)
 	s.opt.Metrics.parse.Observe(time.Since(start).Seconds())
 	return req, err
+}
+
+// plainWriter is net/http's own writer below gin's: only that one learns from
+// http.MaxBytesReader that the rest of the body stays unread.
+func plainWriter(c *gin.Context) http.ResponseWriter {
+	if u, ok := c.Writer.(interface{ Unwrap() http.ResponseWriter }); ok {
+		return u.Unwrap()
+	}
+	return c.Writer
+}
+
+// linger lets net/http hold the connection for a moment behind an answer given
+// before the body was read. Closed at once, a client that is still sending
+// would see a reset instead of the answer. One that waits for "100 Continue"
+// is not sending.
+func linger(c *gin.Context) {
+	if c.GetHeader("Expect") == "" {
+		http.MaxBytesReader(plainWriter(c), c.Request.Body, 0).Read(make([]byte, 1))
+	}
 }
 
 // checkHeaders refuses bodies that are not plain JSON. The type that curl -d

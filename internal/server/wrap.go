@@ -129,8 +129,8 @@ func (s *Server) logRequest(c *gin.Context, id, route string, status int, took t
 	switch {
 	case status >= 500 && status != http.StatusServiceUnavailable:
 		level = slog.LevelError
-	case route != "/v1/classify" && status < 400:
-		level = slog.LevelDebug
+	case route == "/readyz", route != "/v1/classify" && status < 400:
+		level = slog.LevelDebug // asked every few seconds, by machines
 	}
 	log := s.opt.Log
 	if !log.Enabled(c, level) {

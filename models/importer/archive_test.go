@@ -44,7 +44,7 @@ func makeTar(t testing.TB, items ...item) []byte {
 			h = &tar.Header{Typeflag: it.kind, PAXRecords: it.pax}
 		}
 		if err := w.WriteHeader(h); err != nil {
-			t.Fatalf("%q: %v", it.name, err)
+			t.Fatalf("%.80q: %v", it.name, err)
 		}
 		if _, err := io.WriteString(w, it.body); err != nil {
 			t.Fatal(err)
@@ -60,6 +60,11 @@ func makeTar(t testing.TB, items ...item) []byte {
 func retype(data []byte, kind byte) []byte {
 	data = slices.Clone(data)
 	data[156] = kind
+	if kind == tar.TypeGNUSparse { // one piece of 7 bytes, in the dialect that has such files
+		copy(data[257:265], "ustar  \x00")
+		copy(data[386:], "00000000000\x0000000000007\x00")
+		copy(data[483:], "00000000007\x00")
+	}
 	copy(data[148:156], "        ")
 	sum := 0
 	for _, b := range data[:512] {
@@ -179,7 +184,7 @@ func TestHostileArchives(t *testing.T) {
 		{"stream", makeTar(t, file("model.gguf:x", "x")), "not a clean path"},
 		{"no name", makeTar(t, file("", "x")), "not a clean path"},
 		{"file named as the folder", makeTar(t, file(".", "")), "no files in it"},
-		{"long name", makeTar(t, file(strings.Repeat("n/", maxName), "x")), "longer than 4096"},
+		{"long name", makeTar(t, file(strings.Repeat("n/", maxName)+"x", "x")), "longer than 4096"},
 		{"same file again", makeTar(t, ok, file("model/model.gguf", "other")), "repeats an earlier"},
 		{"same file, spelt otherwise", makeTar(t, ok, file("./model/model.gguf", "other")), "repeats an earlier"},
 		{"case clash", makeTar(t, ok, file("model/MODEL.gguf", "other")), "differs from it only by case"},

@@ -30,12 +30,12 @@ func dotPortable(x, y []float32) float32 {
 	var s [8]float32
 	for len(x) >= 8 && len(y) >= 8 {
 		for j := range s {
-			s[j] += x[j] * y[j]
+			s[j] += float32(x[j] * y[j])
 		}
 		x, y = x[8:], y[8:]
 	}
 	for j, v := range x {
-		s[j] += v * y[j]
+		s[j] += float32(v * y[j])
 	}
 	return (s[0] + s[4]) + (s[1] + s[5]) + ((s[2] + s[6]) + (s[3] + s[7]))
 }
@@ -96,8 +96,8 @@ func ropePortable(x, cos, sin []float32) {
 func ropePairs(lo, hi, cos, sin []float32) {
 	for i, a := range lo {
 		b := hi[i]
-		lo[i] = a*cos[i] - b*sin[i]
-		hi[i] = a*sin[i] + b*cos[i]
+		lo[i] = float32(a*cos[i]) - float32(b*sin[i])
+		hi[i] = float32(a*sin[i]) + float32(b*cos[i])
 	}
 }
 
@@ -130,8 +130,8 @@ func exp32(x float32) float32 {
 	r := float32(x-float32(n*ln2Hi)) - float32(n*ln2Lo)
 	p := expPoly[0]
 	for _, c := range expPoly[1:] {
-		p = p*r + c
+		p = float32(p*r) + c
 	}
-	p = p*(r*r) + r + 1
+	p = float32(p*float32(r*r)) + (r + 1)
 	return math.Float32frombits(math.Float32bits(p) + uint32(int32(n))<<23)
 }

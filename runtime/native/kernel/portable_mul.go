@@ -2,6 +2,10 @@ package kernel
 
 import "math"
 
+// Every product below is converted to float32 before it is added: that forbids
+// the compiler to fuse the two, so that the portable level gives the same bits on
+// every CPU.
+
 // quantizePortable states what every level computes: y = (x·scale)·w, each
 // product rounded to float32; q = y·(127/max) rounded to the nearest integer,
 // ties to even.
@@ -57,56 +61,64 @@ func mulPanelsPortable(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float3
 
 // mulTilePortable multiplies one tile of rows, from row r on, with one panel.
 func mulTilePortable(w []int8, ws []float32, a *Activations, r int, c []float32, ldc int) {
-	for i := range TileRows {
-		clear(c[i*ldc : i*ldc+Panel])
+	var out [TileRows]*[Panel]float32
+	for i := range out {
+		out[i] = (*[Panel]float32)(c[i*ldc:])
+		clear(out[i][:])
 	}
 	qi, si := a.at(r)
-	var rows [2][Block]int64
+	var rows sixRows
 	for len(w) > 0 {
-		q := a.q8[qi : qi+TileRows*Block]
-		packThree(&rows[0], q)
-		packThree(&rows[1], q[3*Block:])
-		as := (*[TileRows]float32)(a.scales[si:])
+		rows.pack(a.q8[qi : qi+TileRows*Block])
+		scales := (*[TileRows]float32)(a.scales[si:])
 		for j := range Panel {
-			col := (*[Block]int8)(w[j*Block:])
-			s0, s1, s2 := dotThree(&rows[0], col)
-			s3, s4, s5 := dotThree(&rows[1], col)
-			scale := ws[j]
-			c[j] += float32(s0) * (scale * as[0])
-			c[ldc+j] += float32(s1) * (scale * as[1])
-			c[2*ldc+j] += float32(s2) * (scale * as[2])
-			c[3*ldc+j] += float32(s3) * (scale * as[3])
-			c[4*ldc+j] += float32(s4) * (scale * as[4])
-			c[5*ldc+j] += float32(s5) * (scale * as[5])
+			sums := rows.dot((*[Block]int8)(w[j*Block:]))
+			for i, sum := range sums {
+				out[i][j] += float32(float32(sum) * float32(ws[j]*scales[i]))
+			}
 		}
 		w, ws = w[Panel*Block:], ws[Panel:]
 		qi, si = qi+TileRows*Block, si+TileRows
 	}
 }
 
-// field is the width of one of three sums kept in an int64: 32 products of
-// at most 127 × 128 stay below 2²⁰.
+// sixRows is one block of a tile with three rows in each int64, a field apart:
+// one multiplication by a weight serves three rows.
+type sixRows [Block][2]int64
+
+// field is the width in bits of one row's sum: 32 products of at most
+// 127 × 128 stay below 2²⁰.
 const field = 21
 
-// packThree puts three rows of a block into one: a multiplication by a weight
-// then multiplies all three at once.
-func packThree(dst *[Block]int64, q []int8) {
-	q0, q1, q2 := (*[Block]int8)(q), (*[Block]int8)(q[Block:]), (*[Block]int8)(q[2*Block:])
-	for i := range dst {
-		dst[i] = int64(q0[i]) + int64(q1[i])<<field + int64(q2[i])<<(2*field)
+func (s *sixRows) pack(q []int8) {
+	row := func(i int) *[Block]int8 { return (*[Block]int8)(q[i*Block:]) }
+	q0, q1, q2, q3, q4, q5 := row(0), row(1), row(2), row(3), row(4), row(5)
+	for i := range s {
+		s[i][0] = int64(q0[i]) + int64(q1[i])<<field + int64(q2[i])<<(2*field)
+		s[i][1] = int64(q3[i]) + int64(q4[i])<<field + int64(q5[i])<<(2*field)
 	}
 }
 
-// dotThree returns the sums of three packed rows' products with w.
-func dotThree(rows *[Block]int64, w *[Block]int8) (s0, s1, s2 int32) {
-	var s int64
-	for i, v := range rows {
-		s += v * int64(w[i])
+// dot returns the sum of each row's products with w.
+func (s *sixRows) dot(w *[Block]int8) (sums [TileRows]int32) {
+	var s0, s1 int64
+	for i := 0; i < Block; i += 2 {
+		x, y := int64(w[i]), int64(w[i+1])
+		s0 += s[i][0]*x + s[i+1][0]*y
+		s1 += s[i][1]*x + s[i+1][1]*y
 	}
-	low := s << (64 - field) >> (64 - field)
-	s = (s - low) >> field
-	mid := s << (64 - field) >> (64 - field)
-	return int32(low), int32(mid), int32((s - mid) >> field)
+	sums[0], sums[1], sums[2] = split(s0)
+	sums[3], sums[4], sums[5] = split(s1)
+	return sums
+}
+
+// split takes three fields apart; what a negative field borrowed from the one
+// above it is given back.
+func split(s int64) (low, mid, high int32) {
+	l := s << (64 - field) >> (64 - field)
+	s = (s - l) >> field
+	m := s << (64 - field) >> (64 - field)
+	return int32(l), int32(m), int32((s - m) >> field)
 }
 
 func gemmF32Portable(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {
@@ -115,12 +127,27 @@ func gemmF32Portable(rows, kk int, a []float32, lda int, b []float32, ldb int, c
 		if !accumulate {
 			clear(dst[:])
 		}
-		for i := range kk {
-			v := a[r*lda+i]
-			row := (*[Panel]float32)(b[i*ldb:])
+		i := 0
+		for ; i+4 <= kk; i += 4 {
+			gemmStep4(dst, (*[4]float32)(a[r*lda+i:]), b[i*ldb:], ldb)
+		}
+		for ; i < kk; i++ {
+			v, row := a[r*lda+i], (*[Panel]float32)(b[i*ldb:])
 			for j := range dst {
-				dst[j] += v * row[j]
+				dst[j] += float32(v * row[j])
 			}
 		}
+	}
+}
+
+// gemmStep4 adds four steps of K, in their order.
+func gemmStep4(dst *[Panel]float32, a *[4]float32, b []float32, ldb int) {
+	row := func(i int) *[Panel]float32 { return (*[Panel]float32)(b[i*ldb:]) }
+	b0, b1, b2, b3 := row(0), row(1), row(2), row(3)
+	for j := range dst {
+		s := dst[j] + float32(a[0]*b0[j])
+		s += float32(a[1] * b1[j])
+		s += float32(a[2] * b2[j])
+		dst[j] = s + float32(a[3]*b3[j])
 	}
 }

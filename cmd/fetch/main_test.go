@@ -1,0 +1,212 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cubby/internal/testenv"
+	"cubby/models"
+	"cubby/models/importer"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// asProgram makes the test binary be the program.
+const asProgram = "FETCH_TEST_RUN_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	testscript.Main(m, map[string]func(){"fetch": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv(models.HomeVariable, filepath.Join(e.WorkDir, "store"))
+			e.Setenv("DEMO", filepath.Join(testenv.Root(t), "models", "demo", "model.gguf"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"tar": makeTar, "exits": exits},
+	})
+}
+
+// makeTar is the script command "tar FILE NAME…": it packs files, links as
+// links, in the order given.
+func makeTar(ts *testscript.TestScript, _ bool, args []string) {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, name := range args[1:] {
+		info, err := os.Lstat(ts.MkAbs(name))
+		ts.Check(err)
+		var data []byte
+		link := ""
+		if info.Mode()&fs.ModeSymlink != 0 {
+			link, err = os.Readlink(ts.MkAbs(name))
+		} else {
+			data, err = os.ReadFile(ts.MkAbs(name))
+		}
+		ts.Check(err)
+		h, err := tar.FileInfoHeader(info, link)
+		ts.Check(err)
+		h.Name = name
+		ts.Check(w.WriteHeader(h))
+		_, err = w.Write(data)
+		ts.Check(err)
+	}
+	ts.Check(w.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), buf.Bytes(), 0o644))
+}
+
+// exits is the script command "exits CODE ARG…": it runs fetch and wants that
+// exit code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec("fetch", args[1:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	wrap := func(err error) error { return fmt.Errorf("package.tar: %w", err) }
+	canceled, cancel := context.WithCancel(context.Background())
+	cancel()
+	live := context.Background()
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		want int
+	}{
+		{"nothing wrong", live, nil, exitOK},
+		{"something", live, errors.New("x"), exitFailure},
+		{"not found", live, models.ErrNotFound, exitFailure},
+		{"usage", live, usagef("x"), exitUsage},
+		{"damage", live, errors.Join(wrap(&models.IntegrityError{}), errors.New("x")), exitChecksum},
+		{"disk full", live, wrap(&fs.PathError{Op: "write", Err: syscall.ENOSPC}), exitDisk},
+		{"disk full in an archive", live, wrap(&importer.ArchiveError{Err: syscall.ENOSPC}), exitDisk},
+		{"archive", live, wrap(&importer.ArchiveError{Reason: "x"}), exitArchive},
+		{"interrupted", canceled, wrap(context.Canceled), exitInterrupted},
+	} {
+		if got := exitCode(c.ctx, c.err); got != c.want {
+			t.Errorf("%s: exit code %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// kills is how often the import is killed; each costs about its own length.
+const kills = 20
+
+// Killed at any moment, an import leaves nothing visible or all of it, and the
+// next one finishes.
+func TestKilledImport(t *testing.T) {
+	dir := t.TempDir()
+	pack := filepath.Join(dir, "package.tar")
+	writePackage(t, pack)
+	store := models.NewStore(filepath.Join(dir, "store"))
+	run := func(kill time.Duration) error {
+		cmd := exec.Command(os.Args[0], "import", pack, "-name", "a")
+		cmd.Env = append(os.Environ(), asProgram+"=1", models.HomeVariable+"="+store.Root())
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if kill > 0 {
+			time.Sleep(kill)
+			_ = cmd.Process.Kill() // it may be done already
+		}
+		return cmd.Wait()
+	}
+	start := time.Now()
+	if err := run(0); err != nil {
+		t.Fatal(err)
+	}
+	whole := time.Since(start)
+	seen := map[bool]int{}
+	for range kills {
+		if err := os.RemoveAll(store.Root()); err != nil {
+			t.Fatal(err)
+		}
+		err := run(time.Duration(rand.Int64N(int64(whole))) + 1)
+		there := checkWhole(t, store)
+		if err == nil && !there {
+			t.Error("it reported success and installed nothing")
+		}
+		seen[there]++
+	}
+	t.Logf("an import takes %v; killed %d times it had installed nothing %d times, everything %d times", whole, kills, seen[false], seen[true])
+	if seen[false] == 0 {
+		t.Error("no kill came before the end: this test tests nothing")
+	}
+	if err := run(0); err != nil || !checkWhole(t, store) {
+		t.Errorf("the import after the kills: %v", err)
+	}
+}
+
+// checkWhole reports whether the model is there, and fails the test if it is
+// there in part.
+func checkWhole(t *testing.T, s *models.Store) bool {
+	t.Helper()
+	entries, err := s.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := false
+	for _, e := range entries {
+		if e.Err != nil {
+			t.Errorf("visible and broken: %s %s: %v", e.Name, e.Digest, e.Err)
+			continue
+		}
+		if err := s.Verify(e.Digest.String()); err != nil {
+			t.Errorf("visible and broken: %v", err)
+		}
+		named = named || e.Name == "a"
+	}
+	return named
+}
+
+// writePackage packs the demo model as a platform would.
+func writePackage(t *testing.T, name string) {
+	t.Helper()
+	weights, err := os.ReadFile(filepath.Join(testenv.Root(t), "models", "demo", "model.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, f := range []struct{ name, data string }{
+		{"model/model.gguf", string(weights)},
+		{"model_client.py", "SYSTEM_PROMPT = 'Sort it.'\n"},
+		{"job_description.json", `{"classes_description": {"a": "", "b": ""}}`},
+	} {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Size: int64(len(f.data)), Mode: 0o644}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := strings.NewReader(f.data).WriteTo(w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), os.WriteFile(name, buf.Bytes(), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,404 @@
+package importer
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cubby/labels"
+	"cubby/models"
+	"cubby/models/demo"
+	"cubby/models/gguf/gguftest"
+)
+
+const (
+	smallClient = "SYSTEM_PROMPT = 'Sort it.'\n"
+	smallJob    = `{"task_description": "t", "classes_description": {"zebra": "stripes", "ant": "", "cow é": "moos"}}`
+)
+
+// demoWeights are real GGUF weights with a tokenizer and a chat template.
+func demoWeights(t testing.TB) string {
+	t.Helper()
+	if !demo.Present {
+		t.Skip("the demo model is left out of this build")
+	}
+	return string(demo.Files()["model.gguf"])
+}
+
+// folder writes a package folder.
+func folder(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "package")
+	for name, data := range files {
+		full := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// tarOf packs files as a tar in a folder of its own.
+func tarOf(t testing.TB, files map[string]string) string {
+	t.Helper()
+	var items []item
+	for name, data := range files {
+		items = append(items, file(name, data))
+	}
+	name := filepath.Join(t.TempDir(), "package.tar")
+	if err := os.WriteFile(name, makeTar(t, items...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// checkEmpty wants nothing to be visible in a store, nor left behind.
+func checkEmpty(t testing.TB, s *models.Store) {
+	t.Helper()
+	entries, err := s.List()
+	if err != nil || len(entries) != 0 {
+		t.Errorf("the store shows %v, %v", entries, err)
+	}
+	left, err := filepath.Glob(filepath.Join(s.Root(), "*", "*"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left in the store: %v, %v", left, err)
+	}
+}
+
+func TestImportGGUF(t *testing.T) {
+	files := map[string]string{
+		"model/model.gguf": demoWeights(t), "model/Modelfile": "FROM ./model.gguf", "model_client.py": smallClient,
+		"job_description.json": smallJob, "README.md": "card", "LICENSE": "terms", "model-adapter/README.md": "other card",
+	}
+	var first models.Prompt
+	for name, path := range map[string]string{"folder": folder(t, files), "tar": tarOf(t, files)} {
+		t.Run(name, func(t *testing.T) {
+			s := models.NewStore(t.TempDir())
+			res, err := Import(context.Background(), s, Options{Path: path, Name: "zoo"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := s.Open("zoo")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			if m.Digest != res.Digest.String() {
+				t.Errorf("opened %s, installed %s", m.Digest, res.Digest)
+			}
+			if got := strings.Join(m.Labels().Names(), ","); got != "zebra,ant,cow é" {
+				t.Errorf("labels %s: the order of the job description is lost", got)
+			}
+			if m.Labels().Label(2).Description != "moos" {
+				t.Errorf("description %q", m.Labels().Label(2).Description)
+			}
+			first = m.Manifest.Prompt
+			if want := (models.Prompt{Prefix: "<|im_start|>system\nSort it.<|im_end|>\n<|im_start|>user\n", Suffix: "<|im_end|>\n<|im_start|>assistant\n"}); first != want {
+				t.Errorf("prompt %q", first)
+			}
+			if want := (models.Answer{Form: models.Bare, End: "<|im_end|>"}); m.Manifest.Answer != want || m.Manifest.Scoring != models.Constrained {
+				t.Errorf("answer %+v, scoring %s", m.Manifest.Answer, m.Manifest.Scoring)
+			}
+			var names []string
+			for _, f := range m.Manifest.Files {
+				names = append(names, f.Path)
+			}
+			if got := strings.Join(names, " "); got != "LICENSE README.md model.gguf model_client.py" {
+				t.Errorf("files %s", got)
+			}
+			if err := s.Verify("zoo"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// The prompt of the built-in model is what its package would give.
+func TestImportGivesTheDemosOwnPrompt(t *testing.T) {
+	weights := demoWeights(t)
+	built, err := models.OpenDemo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer built.Close()
+	system, _, _ := strings.Cut(strings.TrimPrefix(built.Manifest.Prompt.Prefix, "<|im_start|>system\n"), "<|im_end|>")
+	literal, err := json.Marshal(system)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := models.NewStore(t.TempDir())
+	res, err := Import(context.Background(), s, Options{Name: "again", Path: folder(t, map[string]string{
+		"model.gguf": weights, "model_client.py": "SYSTEM_PROMPT = " + string(literal), "job_description.json": smallJob,
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Manifest.Prompt != built.Manifest.Prompt || res.Manifest.Answer != built.Manifest.Answer {
+		t.Errorf("got  %q %+v\nwant %q %+v", res.Manifest.Prompt, res.Manifest.Answer, built.Manifest.Prompt, built.Manifest.Answer)
+	}
+}
+
+func TestImportOldClientIsTagged(t *testing.T) {
+	s := models.NewStore(t.TempDir())
+	res, err := Import(context.Background(), s, Options{Name: "old", Path: folder(t, map[string]string{
+		"model.gguf": demoWeights(t), "model_client.py": oldClient, "job_description.json": smallJob,
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (models.Answer{Form: models.Tagged, Prefix: "<output>", Suffix: "</output>", End: "<|im_end|>"}); res.Manifest.Answer != want {
+		t.Errorf("answer %+v", res.Manifest.Answer)
+	}
+	if !strings.HasSuffix(res.Manifest.Prompt.Prefix, "user\n\n\nNow sort this {one}\n<question>") || !strings.HasPrefix(res.Manifest.Prompt.Suffix, "</question>\n<|im_end|>") {
+		t.Errorf("prompt %q", res.Manifest.Prompt)
+	}
+}
+
+func TestImportFindsTheJob(t *testing.T) {
+	files := map[string]string{"model.gguf": demoWeights(t), "model_client.py": smallClient}
+	other := filepath.Join(t.TempDir(), "other.json")
+	if err := os.WriteFile(other, []byte(`{"classes_description": {"only": ""}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	path := folder(t, files)
+	s := models.NewStore(t.TempDir())
+	if _, err := Import(context.Background(), s, Options{Path: path, Name: "a"}); err == nil || !strings.Contains(err.Error(), "name the file with -job") {
+		t.Fatalf("without a job: %v", err)
+	}
+	checkEmpty(t, s)
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), jobName), []byte(smallJob), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for job, want := range map[string]string{"": "zebra", other: "only"} {
+		res, err := Import(context.Background(), s, Options{Path: path, Name: "a", Job: job})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := res.Manifest.Labels[0].Name; got != want {
+			t.Errorf("job %q: first label %q, want %q", job, got, want)
+		}
+	}
+}
+
+func TestImportRefuses(t *testing.T) {
+	weights := demoWeights(t)
+	qwen := string(gguftest.Encode([]gguftest.Meta{
+		{Key: "general.architecture", Value: "qwen9"},
+		{Key: "tokenizer.chat_template", Value: chatML},
+		{Key: "tokenizer.ggml.tokens", Value: []string{"<|im_end|>"}},
+		{Key: "tokenizer.ggml.eos_token_id", Value: uint32(0)},
+	}, nil))
+	bare := string(gguftest.Encode([]gguftest.Meta{{Key: "general.architecture", Value: "llama"}}, nil))
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  string
+	}{
+		{"nothing", map[string]string{"README.md": "x"}, "holds no model"},
+		{"adapter alone", map[string]string{"model-adapter/adapter_model.safetensors": "x", "model_client.py": smallClient}, "base model's weights are not inside"},
+		{"adapter of old", map[string]string{"model-adapters/adapter_config.json": "{}"}, "base model's weights are not inside"},
+		{"several weights", map[string]string{"a.gguf": "x", "b.gguf": "y"}, "several GGUF files: a.gguf, b.gguf"},
+		{"no client", map[string]string{"model.gguf": "x", jobName: smallJob}, "has no model_client.py"},
+		{"client without prompt", map[string]string{"model.gguf": "x", jobName: smallJob, clientName: "import os\n"}, "model_client.py: it has neither"},
+		{"cut GGUF", map[string]string{"model.gguf": weights[:1<<20], jobName: smallJob, clientName: smallClient}, "model.gguf"},
+		{"no GGUF at all", map[string]string{"model.gguf": "<html>", jobName: smallJob, clientName: smallClient}, "model.gguf"},
+		{"GGUF without template", map[string]string{"model.gguf": bare, jobName: smallJob, clientName: smallClient}, "no tokenizer.chat_template"},
+		{"unsupported architecture", map[string]string{"model.gguf": qwen, jobName: smallJob, clientName: smallClient}, `architecture "qwen9" is not supported`},
+		{"no labels", map[string]string{"model.gguf": "x", jobName: `{"classes_description": {}}`, clientName: smallClient}, "label set is empty"},
+		{"no classes", map[string]string{"model.gguf": "x", jobName: `{}`, clientName: smallClient}, `no "classes_description"`},
+		{"list of classes", map[string]string{"model.gguf": "x", jobName: `{"classes_description": ["a"]}`, clientName: smallClient}, "not an object"},
+		{"repeated label", map[string]string{"model.gguf": "x", jobName: `{"classes_description": {"a": "", "a": ""}}`, clientName: smallClient}, `"a" repeats`},
+		{"safetensors alone", map[string]string{"model/model.safetensors": "x", jobName: smallJob}, "without a config.json beside it"},
+		{"safetensors in two folders", map[string]string{"a/model.safetensors": "x", "b/model.safetensors": "x"}, "several folders"},
+		{"classifier without classes", map[string]string{
+			"model.safetensors": "x", configName: `{"architectures": ["LlamaForSequenceClassification"]}`, tokenizerName: "{}"}, "label set is empty"},
+		{"classifier with a gap", map[string]string{
+			"model.safetensors": "x", configName: `{"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "a", "2": "b"}}`, tokenizerName: "{}"}, "none for 1"},
+		{"classifier of another job", map[string]string{
+			"model.safetensors": "x", configName: `{"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "a", "1": "b", "2": "c"}}`, tokenizerName: "{}", jobName: smallJob}, `does not have "a"`},
+	} {
+		for _, form := range []string{"folder", "tar"} {
+			t.Run(c.name+"/"+form, func(t *testing.T) {
+				path := folder(t, c.files)
+				if form == "tar" {
+					path = tarOf(t, c.files)
+				}
+				s := models.NewStore(t.TempDir())
+				_, err := Import(context.Background(), s, Options{Path: path, Name: "a"})
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Fatalf("error %v, want one that holds %q", err, c.want)
+				}
+				if !strings.Contains(err.Error(), path) {
+					t.Errorf("the error does not name the package: %v", err)
+				}
+				checkEmpty(t, s)
+			})
+		}
+	}
+}
+
+func TestImportRefusesBadOptions(t *testing.T) {
+	s := models.NewStore(t.TempDir())
+	for _, o := range []Options{{Path: ".", Name: "../x"}, {Path: ".", Name: ""}, {Path: filepath.Join(t.TempDir(), "none"), Name: "a"}} {
+		if _, err := Import(context.Background(), s, o); err == nil {
+			t.Errorf("%+v was imported", o)
+		}
+	}
+	checkEmpty(t, s)
+}
+
+// The canary is scored on the model before anyone can see it, and a failure to
+// score it installs nothing.
+func TestImportRecordsTheCanary(t *testing.T) {
+	path := tarOf(t, map[string]string{"model.gguf": demoWeights(t), clientName: smallClient, jobName: smallJob})
+	s := models.NewStore(t.TempDir())
+	failure := errors.New("engine says no")
+	_, err := Import(context.Background(), s, Options{Path: path, Name: "a", Record: func(*models.Model) (*models.Canary, error) { return nil, failure }})
+	if !errors.Is(err, failure) {
+		t.Fatalf("error %v", err)
+	}
+	checkEmpty(t, s)
+	want := &models.Canary{Text: "moo", Probabilities: []float64{0.25, 0.25, 0.5}, Tolerance: 1e-4}
+	_, err = Import(context.Background(), s, Options{Path: path, Name: "a", Record: func(m *models.Model) (*models.Canary, error) {
+		if entries, err := s.List(); err != nil || len(entries) != 0 {
+			t.Errorf("the store shows %v while the canary is scored, %v", entries, err)
+		}
+		_, err := m.Checkpoint()
+		return want, err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.Open("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if m.Manifest.Canary == nil || m.Manifest.Canary.Text != "moo" {
+		t.Errorf("canary %+v", m.Manifest.Canary)
+	}
+}
+
+func TestImportStopsWithContext(t *testing.T) {
+	path := folder(t, map[string]string{"model.gguf": demoWeights(t), clientName: smallClient, jobName: smallJob})
+	s := models.NewStore(t.TempDir())
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err := Import(ctx, s, Options{Path: path, Name: "a", Record: func(*models.Model) (*models.Canary, error) {
+		cancel()
+		return nil, nil
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	checkEmpty(t, s)
+}
+
+// A download cache is made of links to files elsewhere; in a folder that the
+// user names, they count as the files.
+func TestImportFollowsLinksInAFolder(t *testing.T) {
+	dir := folder(t, map[string]string{clientName: smallClient, jobName: smallJob, ".cache/other.gguf": "x"})
+	blob := filepath.Join(t.TempDir(), "blob")
+	if err := os.WriteFile(blob, []byte(demoWeights(t)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(blob, filepath.Join(dir, "model.gguf")); err != nil {
+		t.Skip("links are not available:", err)
+	}
+	s := models.NewStore(t.TempDir())
+	if _, err := Import(context.Background(), s, Options{Path: dir, Name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Verify("a"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProcessorAround(t *testing.T) {
+	const bos = `{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}`
+	for src, want := range map[string][2]string{
+		`{"type": "ByteLevel"}`:                                   {},
+		`{"type": "TemplateProcessing", "single": [` + bos + `]}`: {"<s>", ""},
+		`{"type": "TemplateProcessing", "single": [` + bos + `, {"SpecialToken": {"id": "</s>"}}]}`:                            {"<s>", "</s>"},
+		`{"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing", "single": [` + bos + `]}]}`: {"<s>", ""},
+	} {
+		var p processor
+		if err := json.Unmarshal([]byte(src), &p); err != nil {
+			t.Fatal(err)
+		}
+		if before, after := p.around(); before != want[0] || after != want[1] {
+			t.Errorf("%s gives %q, %q", src, before, after)
+		}
+	}
+}
+
+func TestTokenizerConfigForms(t *testing.T) {
+	for src, want := range map[string]tokenizerConfig{
+		`{"chat_template": "t", "eos_token": "</s>", "bos_token": null}`:                                   {ChatTemplate: "t", EOS: "</s>"},
+		`{"chat_template": [{"name": "tool", "template": "x"}, {"name": "default", "template": "t"}]}`:     {ChatTemplate: "t"},
+		`{"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": {"content": "</s>"}, "other": 1}`: {BOS: "<s>", EOS: "</s>"},
+	} {
+		var c tokenizerConfig
+		if err := json.Unmarshal([]byte(src), &c); err != nil || c != want {
+			t.Errorf("%s gives %+v, %v", src, c, err)
+		}
+	}
+	for _, src := range []string{`{"chat_template": 3}`, `{"eos_token": 3}`} {
+		if json.Unmarshal([]byte(src), new(tokenizerConfig)) == nil {
+			t.Errorf("%s is accepted", src)
+		}
+	}
+}
+
+// readEntry returns one file of a tar.
+func readEntry(t *testing.T, archive, name string) []byte {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r := tar.NewReader(f)
+	for {
+		h, err := r.Next()
+		if err != nil {
+			t.Fatalf("%s in %s: %v", name, archive, err)
+		}
+		if h.Name == name {
+			data, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return data
+		}
+	}
+}
+
+func sameLabels(a []labels.Label, names []string) bool {
+	if len(a) != len(names) {
+		return false
+	}
+	for i := range a {
+		if a[i].Name != names[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func hasFile(files []models.File, path string, data []byte) bool {
+	for _, f := range files {
+		if f.Path == path {
+			return f.SHA256 == models.DigestOf(data) && f.Size == int64(len(data))
+		}
+	}
+	return false
+}
