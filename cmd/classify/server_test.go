@@ -45,22 +45,17 @@ func ask(t *testing.T, key, stdin string, args ...string) (stdout, stderr string
 // TestServerAnswersAlike: the same model gives the same bytes in this process
 // and over HTTP, whatever the texts and however they are cut into requests.
 func TestServerAnswersAlike(t *testing.T) {
-	for name, opt := range map[string]server.Options{
-		"as it comes":      {},
-		"with a key":       {APIKey: testKey},
-		"small body limit": {MaxBody: 300},
-	} {
-		t.Run(name, func(t *testing.T) {
-			url := startServer(t, opt)
-			stdin := "text\nI was charged twice\n\"  \"\n\"a fee, on <my> \"\"transfer\"\"\nécole 日本\"\n" + strings.Repeat("the machine kept my money\n", 16)
-			for _, args := range [][]string{{"-data", "-"}, {"-data", "-", "-top-k", "2", "-scoring", "likelihood"}, {"-json", "one text", ""}} {
-				here, _, hereCode := ask(t, "", stdin, args...)
-				there, errs, thereCode := ask(t, opt.APIKey, stdin, append([]string{"-server", url}, args...)...)
-				if here != there || hereCode != thereCode || here == "" {
-					t.Errorf("%q: code %d here\n%s\ncode %d there (%s)\n%s", args, hereCode, here, thereCode, errs, there)
-				}
+	stdin := "text\nI was charged twice\n\"  \"\n\"a fee, on <my> \"\"transfer\"\"\nécole 日本\"\n" +
+		strings.Repeat("the machine kept my money\n", 16)
+	open, small := startServer(t, server.Options{}), startServer(t, server.Options{APIKey: testKey, MaxBody: 300})
+	for _, args := range [][]string{{"-data", "-"}, {"-data", "-", "-top-k", "2", "-scoring", "likelihood"}, {"-json", "one text", ""}} {
+		here, _, hereCode := ask(t, "", stdin, args...)
+		for _, url := range []string{open, small} {
+			there, errs, thereCode := ask(t, testKey, stdin, append([]string{"-server", url}, args...)...)
+			if here != there || hereCode != thereCode || here == "" {
+				t.Errorf("%q: code %d here\n%s\ncode %d there (%s)\n%s", args, hereCode, here, thereCode, errs, there)
 			}
-		})
+		}
 	}
 }
 

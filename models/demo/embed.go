@@ -6,7 +6,7 @@ package demo
 
 import _ "embed"
 
-//go:generate go run -tags nodemo ./generate
+//go:generate go run -tags nodemo cubby/internal/demogen
 
 // Present says whether the model is in this program.
 const Present = true

@@ -72,10 +72,9 @@ func mulTilePortable(w []int8, ws []float32, a *Activations, r int, c []float32,
 		rows.pack(a.q8[qi : qi+TileRows*Block])
 		scales := (*[TileRows]float32)(a.scales[si:])
 		for j := range Panel {
-			sums := rows.dot((*[Block]int8)(w[j*Block:]))
-			for i, sum := range sums {
-				out[i][j] += float32(float32(sum) * float32(ws[j]*scales[i]))
-			}
+			top, bottom := rows.dot((*[Block]int8)(w[j*Block:]))
+			addThree(out[:3], j, top, ws[j], scales[:3])
+			addThree(out[3:], j, bottom, ws[j], scales[3:])
 		}
 		w, ws = w[Panel*Block:], ws[Panel:]
 		qi, si = qi+TileRows*Block, si+TileRows
@@ -99,26 +98,26 @@ func (s *sixRows) pack(q []int8) {
 	}
 }
 
-// dot returns the sum of each row's products with w.
-func (s *sixRows) dot(w *[Block]int8) (sums [TileRows]int32) {
-	var s0, s1 int64
-	for i := 0; i < Block; i += 2 {
-		x, y := int64(w[i]), int64(w[i+1])
-		s0 += s[i][0]*x + s[i+1][0]*y
-		s1 += s[i][1]*x + s[i+1][1]*y
+// dot returns the sums of the rows' products with w, three to a number.
+func (s *sixRows) dot(w *[Block]int8) (top, bottom int64) {
+	for i, v := range w {
+		x := int64(v)
+		top += s[i][0] * x
+		bottom += s[i][1] * x
 	}
-	sums[0], sums[1], sums[2] = split(s0)
-	sums[3], sums[4], sums[5] = split(s1)
-	return sums
+	return top, bottom
 }
 
-// split takes three fields apart; what a negative field borrowed from the one
-// above it is given back.
-func split(s int64) (low, mid, high int32) {
-	l := s << (64 - field) >> (64 - field)
-	s = (s - l) >> field
-	m := s << (64 - field) >> (64 - field)
-	return int32(l), int32(m), int32((s - m) >> field)
+// addThree takes three sums apart, scales them, and adds them to column j of
+// their rows. What a negative field borrowed from the one above is given back.
+func addThree(out []*[Panel]float32, j int, sums int64, w float32, scales []float32) {
+	low := sums << (64 - field) >> (64 - field)
+	sums = (sums - low) >> field
+	mid := sums << (64 - field) >> (64 - field)
+	high := (sums - mid) >> field
+	out[0][j] += float32(float32(low) * float32(w*scales[0]))
+	out[1][j] += float32(float32(mid) * float32(w*scales[1]))
+	out[2][j] += float32(float32(high) * float32(w*scales[2]))
 }
 
 func gemmF32Portable(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {

@@ -1,16 +1,16 @@
-// Generate writes the demo model's manifest, cubby.json, from prompt.json and
-// model.gguf in the current folder. It runs by "go generate" in models/demo.
+// Demogen writes the demo model's manifest, cubby.json, from prompt.json and
+// model.gguf in the current folder, and records its canary. It runs by
+// "go generate ./models/demo".
 package main
 
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
+	"cubby/internal/load"
 	"cubby/labels"
 	"cubby/models"
 )
@@ -23,15 +23,13 @@ const (
 )
 
 func main() {
-	canary := flag.String("canary", "", "JSON `file` with the canary to record: text, probabilities, tolerance; without it, the recorded one stays")
-	flag.Parse()
-	if err := run(*canary); err != nil {
-		fmt.Fprintln(os.Stderr, "generate:", err)
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "demogen:", err)
 		os.Exit(1)
 	}
 }
 
-func run(canaryFile string) error {
+func run() error {
 	weights, err := weightsFile()
 	if err != nil {
 		return err
@@ -40,12 +38,11 @@ func run(canaryFile string) error {
 	if err != nil {
 		return err
 	}
-	canary, err := readCanary(canaryFile, weights)
+	m, err := build(prompt, weights)
 	if err != nil {
 		return err
 	}
-	m, err := build(prompt, weights, canary)
-	if err != nil {
+	if m.Canary, err = canary(m); err != nil {
 		return err
 	}
 	data, err := m.Encode()
@@ -55,44 +52,32 @@ func run(canaryFile string) error {
 	return os.WriteFile(models.ManifestName, data, 0o644)
 }
 
+// canary scores the canary on the model that the manifest describes.
+func canary(m *models.Manifest) (*models.Canary, error) {
+	manifest, err := m.Encode()
+	if err != nil {
+		return nil, err
+	}
+	weights, err := os.ReadFile(weightsName)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := models.OpenEmbedded(manifest, map[string][]byte{weightsName: weights})
+	if err != nil {
+		return nil, err
+	}
+	c, err := load.Canary(opened)
+	return c, errors.Join(err, opened.Close())
+}
+
 func weightsFile() (models.File, error) {
 	data, err := os.ReadFile(weightsName)
 	return models.File{Path: weightsName, Size: int64(len(data)), SHA256: models.DigestOf(data)}, err
 }
 
-// readCanary takes the canary of a file, or the one that the present manifest
-// records for the same weights.
-func readCanary(file string, weights models.File) (*models.Canary, error) {
-	if file == "" {
-		data, err := os.ReadFile(models.ManifestName)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		old, err := models.ParseManifest(data)
-		if err != nil || len(old.Files) != 1 || old.Files[0] != weights {
-			return nil, err
-		}
-		return old.Canary, nil
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var c models.Canary
-	dec := json.NewDecoder(strings.NewReader(string(data)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return &c, nil
-}
-
 // build makes the manifest of prompt.json's template, in which {system} stands
 // for the system prompt and {text} for the text to classify.
-func build(promptJSON []byte, weights models.File, canary *models.Canary) (*models.Manifest, error) {
+func build(promptJSON []byte, weights models.File) (*models.Manifest, error) {
 	var p struct {
 		Labels   []string `json:"labels"`
 		System   string   `json:"system_prompt"`
@@ -111,7 +96,6 @@ func build(promptJSON []byte, weights models.File, canary *models.Canary) (*mode
 		Prompt:  models.Prompt{Prefix: strings.Replace(prefix, "{system}", p.System, 1), Suffix: suffix},
 		Answer:  models.Answer{Form: models.Bare, End: endToken},
 		Scoring: models.Constrained,
-		Canary:  canary,
 		Weights: weightsName,
 		Files:   []models.File{weights},
 		Source:  models.Source{Kind: models.BuiltIn, From: "models/demo", Note: note},
