@@ -5,19 +5,32 @@ import (
 	"math"
 )
 
-// Activations holds rows of layer inputs quantised to int8 in blocks of 32,
-// each with its scale max|x|/127. The layout is private to the level.
+// Activations holds rows of layer inputs quantised to integers in blocks of 32,
+// each with its scale max|x|/steps. The layout is private to the level.
 type Activations struct {
 	Rows, K int
 	level   Level
 	wide    bool
-	// q8 (or q16 for a wide level) is [tile][K/32][TileRows][32]; scales is
+	// q8, or q16 for a wide level, is [tile][K/32][TileRows][32]; scales is
 	// [tile][K/32][TileRows]; corrections, beside it, is -128 × the block's sum,
 	// for levels that keep their weights with 128 added.
 	q8          []int8
 	q16         []int16
 	scales      []float32
 	corrections []int32
+}
+
+// A wide level's block sums stay below 32 × 32767 × 128 < 2³¹.
+const (
+	stepsNarrow = 127   // greatest int8 activation
+	stepsWide   = 32767 // greatest int16 activation
+)
+
+func (a *Activations) steps() float32 {
+	if a.wide {
+		return stepsWide
+	}
+	return stepsNarrow
 }
 
 // NewActivations returns room for rows × kk activations; kk must be a multiple
@@ -53,7 +66,7 @@ func resize[T any](s []T, n int) []T {
 }
 
 // Quantize stores y = x × scale × w, elementwise, as the row'th row of a; a nil
-// w stands for ones. A block whose greatest |y| is below 2⁻¹¹⁹ becomes zero. One
+// w stands for ones. A block whose greatest |y| is below 2⁻¹¹¹ becomes zero. One
 // that holds an infinity or NaN makes every product with its row NaN, so the
 // fault shows in the result.
 func (k *Kernel) Quantize(a *Activations, row int, x, w []float32, scale float32) {
@@ -72,18 +85,18 @@ func (a *Activations) at(row int) (q, scale int) {
 }
 
 // minAbs is the least greatest-|y| of a block that is not taken for zero:
-// above it max/127 is a normal number and 127/max is finite.
-const minAbs = 0x1p-119
+// above it max/steps is a normal number and steps/max is finite.
+const minAbs = 0x1p-111
 
 // blockScale returns the scale of a block whose greatest |y| has the given
-// bits, and the factor that takes y to int8.
-func blockScale(maxBits uint32) (scale, inverse float32) {
+// bits, and the factor that takes y to integers.
+func blockScale(maxBits uint32, steps float32) (scale, inverse float32) {
 	switch m := math.Float32frombits(maxBits); {
 	case maxBits >= 0x7f800000:
 		return float32(math.NaN()), 0
 	case m < minAbs:
 		return 0, 0
 	default:
-		return m * (1 / 127.0), 127 / m
+		return m * (1 / steps), steps / m
 	}
 }

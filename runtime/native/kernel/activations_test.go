@@ -52,12 +52,12 @@ func TestQuantizeExtremes(t *testing.T) {
 			a := k.NewActivations(1, Block)
 			k.Quantize(a, 0, x, nil, 1)
 			q, scales := quants(a, 0)
-			checkQuantized(t, name, x, q, scales[0])
+			checkQuantized(t, name, x, q, scales[0], a.steps())
 		}
 	})
 }
 
-func checkQuantized(t *testing.T, name string, x []float32, q []int8, scale float32) {
+func checkQuantized(t *testing.T, name string, x []float32, q []int16, scale, steps float32) {
 	t.Helper()
 	var top float32
 	finite := true
@@ -69,17 +69,17 @@ func checkQuantized(t *testing.T, name string, x []float32, q []int8, scale floa
 		if finite != (scale == 0) || finite == (scale != scale) {
 			t.Errorf("%s: scale %v", name, scale)
 		}
-		if slices.ContainsFunc(q, func(v int8) bool { return v != 0 }) {
+		if slices.ContainsFunc(q, func(v int16) bool { return v != 0 }) {
 			t.Errorf("%s: quantised to %v, want zeros", name, q)
 		}
 		return
 	}
 	for i, v := range x {
-		if want := math.RoundToEven(float64(v * (127 / top))); float64(q[i]) != want {
+		if want := math.RoundToEven(float64(v * (steps / top))); float64(q[i]) != want {
 			t.Errorf("%s: %v of %v quantised to %d, want %v", name, v, top, q[i], want)
 		}
 	}
-	if off := math.Abs(float64(scale)*127/float64(top) - 1); off > 1e-6 {
+	if off := math.Abs(float64(scale)*float64(steps)/float64(top) - 1); off > 1e-6 {
 		t.Errorf("%s: scale %v of greatest value %v", name, scale, top)
 	}
 }
@@ -101,6 +101,8 @@ func TestQuantizeSameAtAllLevels(t *testing.T) {
 				w = nil
 			}
 			want, got := plain.NewActivations(rows, kk), k.NewActivations(rows, kk)
+			want.wide = k.wide
+			want.Reshape(rows, kk)
 			plain.Quantize(want, row, x, w, scale)
 			k.Quantize(got, row, x, w, scale)
 			q0, s0 := quants(want, row)
@@ -118,7 +120,7 @@ func TestQuantizeLeavesOtherRows(t *testing.T) {
 		r := newRand()
 		a := randomActivations(r, k, 13, 96)
 		for row := range 13 {
-			var before [13][]int8
+			var before [13][]int16
 			for i := range before {
 				before[i], _ = quants(a, i)
 			}

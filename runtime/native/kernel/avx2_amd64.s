@@ -114,22 +114,22 @@ DATA constantsAVX2<>+432(SB)/4, $0x7fffffff
 DATA constantsAVX2<>+436(SB)/4, $0x7fffffff
 DATA constantsAVX2<>+440(SB)/4, $0x7fffffff
 DATA constantsAVX2<>+444(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+448(SB)/4, $0x42fe0000
-DATA constantsAVX2<>+452(SB)/4, $0x42fe0000
-DATA constantsAVX2<>+456(SB)/4, $0x42fe0000
-DATA constantsAVX2<>+460(SB)/4, $0x42fe0000
-DATA constantsAVX2<>+464(SB)/4, $0x42fe0000
-DATA constantsAVX2<>+468(SB)/4, $0x42fe0000
-DATA constantsAVX2<>+472(SB)/4, $0x42fe0000
-DATA constantsAVX2<>+476(SB)/4, $0x42fe0000
-DATA constantsAVX2<>+480(SB)/4, $0x3c010204
-DATA constantsAVX2<>+484(SB)/4, $0x3c010204
-DATA constantsAVX2<>+488(SB)/4, $0x3c010204
-DATA constantsAVX2<>+492(SB)/4, $0x3c010204
-DATA constantsAVX2<>+496(SB)/4, $0x3c010204
-DATA constantsAVX2<>+500(SB)/4, $0x3c010204
-DATA constantsAVX2<>+504(SB)/4, $0x3c010204
-DATA constantsAVX2<>+508(SB)/4, $0x3c010204
+DATA constantsAVX2<>+448(SB)/4, $0x46fffe00
+DATA constantsAVX2<>+452(SB)/4, $0x46fffe00
+DATA constantsAVX2<>+456(SB)/4, $0x46fffe00
+DATA constantsAVX2<>+460(SB)/4, $0x46fffe00
+DATA constantsAVX2<>+464(SB)/4, $0x46fffe00
+DATA constantsAVX2<>+468(SB)/4, $0x46fffe00
+DATA constantsAVX2<>+472(SB)/4, $0x46fffe00
+DATA constantsAVX2<>+476(SB)/4, $0x46fffe00
+DATA constantsAVX2<>+480(SB)/4, $0x38000100
+DATA constantsAVX2<>+484(SB)/4, $0x38000100
+DATA constantsAVX2<>+488(SB)/4, $0x38000100
+DATA constantsAVX2<>+492(SB)/4, $0x38000100
+DATA constantsAVX2<>+496(SB)/4, $0x38000100
+DATA constantsAVX2<>+500(SB)/4, $0x38000100
+DATA constantsAVX2<>+504(SB)/4, $0x38000100
+DATA constantsAVX2<>+508(SB)/4, $0x38000100
 GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $512
 
 // func mulTileAVX2(blocks int, a *int16, as *float32, w *int8, ws *float32, c *float32, ldc int)
@@ -765,7 +765,7 @@ unweighted:
 	VMOVD        X5, DI
 	CMPL         DI, $0x7f800000
 	JCC          bad
-	CMPL         DI, $0x04000000
+	CMPL         DI, $0x08000000
 	JCS          zero
 	VMULSS       constantsAVX2<>+480(SB), X5, X6
 	VMOVSS       X6, (SI)

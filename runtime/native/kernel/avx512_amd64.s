@@ -559,7 +559,7 @@ unweighted:
 	VMOVD         X3, R8
 	CMPL          R8, $0x7f800000
 	JCC           bad
-	CMPL          R8, $0x04000000
+	CMPL          R8, $0x08000000
 	JCS           zero
 	VMULSS        constantsAVX512<>+960(SB), X3, X4
 	VMOVSS        X4, (SI)

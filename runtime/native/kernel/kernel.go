@@ -1,11 +1,16 @@
-// Package kernel is the arithmetic of the native CPU engine: int8 and float32
+// Package kernel is the arithmetic of the native CPU engine: integer and float32
 // matrix products, quantisation, and the elementwise functions of a
 // transformer, on one thread.
 //
 // It comes in levels, one for each family of CPU instructions, chosen at start
-// from what the CPU has. All levels quantise to the same int8 values and sum
-// a block's int8 products exactly; their float results differ only in the
-// order of sums and in fused multiply-adds.
+// from what the CPU has. All levels sum a block's integer products exactly;
+// float results differ only in the order of sums and in fused multiply-adds.
+//
+// Weights are int8, as in a Q8_0 file, and used unrounded. Activations are int16
+// on the portable and AVX2 levels, where exact products of either kind take the
+// same instructions, and int8 on AVX-512 VNNI, whose byte products are twice as
+// fast and move distributions further from those of float32 arithmetic;
+// docs/performance.md has the figures.
 //
 // Within one level every float sum has a fixed order that depends on nothing
 // but its own row and column: a row's result has the same bits whatever rows

@@ -8,16 +8,16 @@ import (
 	"testing"
 )
 
-// quants returns the int8 values of one row of a, and its scales, whatever the
+// quants returns the integers of one row of a, and its scales, whatever the
 // level's layout.
-func quants(a *Activations, row int) (q []int8, scales []float32) {
+func quants(a *Activations, row int) (q []int16, scales []float32) {
 	i, s := a.at(row)
 	for range a.K / Block {
 		for j := range Block {
 			if a.wide {
-				q = append(q, int8(a.q16[i+j]))
+				q = append(q, a.q16[i+j])
 			} else {
-				q = append(q, a.q8[i+j])
+				q = append(q, int16(a.q8[i+j]))
 			}
 		}
 		scales = append(scales, a.scales[s])
@@ -27,7 +27,7 @@ func quants(a *Activations, row int) (q []int8, scales []float32) {
 }
 
 // blockSums returns the exact integer sum of each block of one row and column.
-func blockSums(a, w []int8) []int32 {
+func blockSums(a []int16, w []int8) []int32 {
 	sums := make([]int32, len(a)/Block)
 	for i := range a {
 		sums[i/Block] += int32(a[i]) * int32(w[i])
@@ -60,7 +60,7 @@ func checkBlockSums(t *testing.T, k *Kernel, fill func(r *rand.Rand) (float32, i
 	r := newRand()
 	const rows, n = 13, 70
 	m, a := k.NewMatrix(n, Block), k.NewActivations(rows, Block)
-	x, w := make([][]int8, rows), make([][]int8, n)
+	x, w := make([][]int16, rows), make([][]int8, n)
 	for row := range x {
 		v := make([]float32, Block)
 		for i := range v {

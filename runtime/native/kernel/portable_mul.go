@@ -7,7 +7,7 @@ import "math"
 // every CPU.
 
 // quantizePortable states what every level computes: y = (x·scale)·w, each
-// product rounded to float32; q = y·(127/max) rounded to the nearest integer,
+// product rounded to float32; q = y·(steps/max) rounded to the nearest integer,
 // ties to even.
 func quantizePortable(a *Activations, row int, x, w []float32, scale float32) {
 	qi, si := a.at(row)
@@ -23,8 +23,12 @@ func quantizePortable(a *Activations, row int, x, w []float32, scale float32) {
 			top = max(top, math.Float32bits(v)&^(1<<31))
 		}
 		var inverse float32
-		a.scales[si], inverse = blockScale(top)
-		a.corrections[si] = -128 * roundBlock(a.q8[qi:qi+Block], &y, inverse)
+		a.scales[si], inverse = blockScale(top, a.steps())
+		if a.wide {
+			roundBlock(a.q16[qi:qi+Block], &y, inverse)
+		} else {
+			a.corrections[si] = -128 * roundBlock(a.q8[qi:qi+Block], &y, inverse)
+		}
 		x = x[Block:]
 		if w != nil {
 			w = w[Block:]
@@ -35,7 +39,7 @@ func quantizePortable(a *Activations, row int, x, w []float32, scale float32) {
 
 // roundBlock writes y·inverse, rounded, to q and returns their sum. An inverse
 // of 0 gives zeros even where y is not finite.
-func roundBlock(q []int8, y *[Block]float32, inverse float32) (sum int32) {
+func roundBlock[T int8 | int16](q []T, y *[Block]float32, inverse float32) (sum int32) {
 	if inverse == 0 {
 		clear(q)
 		return 0
@@ -43,7 +47,7 @@ func roundBlock(q []int8, y *[Block]float32, inverse float32) (sum int32) {
 	const round = 3 << 22 // as in exp32
 	for i, v := range y {
 		n := int32(float32(float32(v*inverse)+round) - round)
-		q[i] = int8(n)
+		q[i] = T(n)
 		sum += n
 	}
 	return sum
@@ -69,55 +73,53 @@ func mulTilePortable(w []int8, ws []float32, a *Activations, r int, c []float32,
 	qi, si := a.at(r)
 	var rows sixRows
 	for len(w) > 0 {
-		rows.pack(a.q8[qi : qi+TileRows*Block])
+		rows.pack(a.q16[qi : qi+TileRows*Block])
 		scales := (*[TileRows]float32)(a.scales[si:])
 		for j := range Panel {
-			top, bottom := rows.dot((*[Block]int8)(w[j*Block:]))
-			addThree(out[:3], j, top, ws[j], scales[:3])
-			addThree(out[3:], j, bottom, ws[j], scales[3:])
+			for i, sum := range rows.dot((*[Block]int8)(w[j*Block:])) {
+				addTwo(out[2*i:], j, sum, ws[j], scales[2*i:])
+			}
 		}
 		w, ws = w[Panel*Block:], ws[Panel:]
 		qi, si = qi+TileRows*Block, si+TileRows
 	}
 }
 
-// sixRows is one block of a tile with three rows in each int64, a field apart:
-// one multiplication by a weight serves three rows.
-type sixRows [Block][2]int64
+// sixRows is one block of a tile with two rows in each int64, a field apart: one
+// multiplication by a weight serves two rows.
+type sixRows [Block][TileRows / 2]int64
 
-// field is the width in bits of one row's sum: 32 products of at most
-// 127 × 128 stay below 2²⁰.
-const field = 21
+// field is the width in bits of one row's sum.
+const field = 32
 
-func (s *sixRows) pack(q []int8) {
-	row := func(i int) *[Block]int8 { return (*[Block]int8)(q[i*Block:]) }
-	q0, q1, q2, q3, q4, q5 := row(0), row(1), row(2), row(3), row(4), row(5)
-	for i := range s {
-		s[i][0] = int64(q0[i]) + int64(q1[i])<<field + int64(q2[i])<<(2*field)
-		s[i][1] = int64(q3[i]) + int64(q4[i])<<field + int64(q5[i])<<(2*field)
+func (s *sixRows) pack(q []int16) {
+	for pair := range TileRows / 2 {
+		low, high := (*[Block]int16)(q[2*pair*Block:]), (*[Block]int16)(q[(2*pair+1)*Block:])
+		for i := range s {
+			s[i][pair] = int64(low[i]) + int64(high[i])<<field
+		}
 	}
 }
 
-// dot returns the sums of the rows' products with w, three to a number.
-func (s *sixRows) dot(w *[Block]int8) (top, bottom int64) {
+// dot returns the sums of the rows' products with w, two to a number.
+func (s *sixRows) dot(w *[Block]int8) [TileRows / 2]int64 {
+	var a, b, c int64
 	for i, v := range w {
 		x := int64(v)
-		top += s[i][0] * x
-		bottom += s[i][1] * x
+		a += s[i][0] * x
+		b += s[i][1] * x
+		c += s[i][2] * x
 	}
-	return top, bottom
+	return [...]int64{a, b, c}
 }
 
-// addThree takes three sums apart, scales them, and adds them to column j of
-// their rows. What a negative field borrowed from the one above is given back.
-func addThree(out []*[Panel]float32, j int, sums int64, w float32, scales []float32) {
-	low := sums << (64 - field) >> (64 - field)
-	sums = (sums - low) >> field
-	mid := sums << (64 - field) >> (64 - field)
-	high := (sums - mid) >> field
+// addTwo takes two sums apart, scales them, and adds them to column j of their
+// rows. What a negative low field borrowed from the one above is given back.
+func addTwo(out []*[Panel]float32, j int, sums int64, w float32, scales []float32) {
+	low := int32(sums)
+	high := int32((sums - int64(low)) >> field)
 	out[0][j] += float32(float32(low) * float32(w*scales[0]))
-	out[1][j] += float32(float32(mid) * float32(w*scales[1]))
-	out[2][j] += float32(float32(high) * float32(w*scales[2]))
+	out[1][j] += float32(float32(high) * float32(w*scales[1]))
 }
 
 func gemmF32Portable(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {

@@ -17,13 +17,13 @@ func main() {
 	flag.Parse()
 	switch *level {
 	case "avx2":
-		v := &vectors{suffix: "AVX2", lanes: 8, reg: ymm}
+		v := &vectors{suffix: "AVX2", lanes: 8, steps: 32767, reg: ymm}
 		v.constants()
 		mulTileAVX2()
 		v.quantizeAVX2()
 		v.all()
 	case "avx512":
-		v := &vectors{suffix: "AVX512", lanes: 16, reg: zmm}
+		v := &vectors{suffix: "AVX512", lanes: 16, steps: 127, reg: zmm}
 		v.constants()
 		mulTileAVX512()
 		v.quantizeAVX512()

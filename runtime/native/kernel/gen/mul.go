@@ -6,7 +6,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// mulTileAVX2 writes the int8 product of a tile of six rows with a strip of 16
+// mulTileAVX2 writes the product of a tile of six rows with a strip of 16
 // columns. Weights are widened to int16 as they are loaded, activations are
 // int16 in memory, so that a pair of either is one 32-bit lane and VPMADDWD is
 // exact (VPMADDUBSW on bytes would saturate). The 12 sums of a block fill 12 of the
