@@ -59,7 +59,7 @@ default test
 prompt 0
 label test
   kernel vmlinuz
-  append initrd=initrd console=ttyS0,115200 quiet panic=0 nokaslr mitigations=off clearcpuid=321,323,515 -- ${*:--test.v}
+  append initrd=initrd console=ttyS0,115200 quiet panic=0 nokaslr mitigations=off nopcid noinvpcid clearcpuid=321,323,515 -- ${*:--test.v}
 EOF
 xorriso -as mkisofs -quiet -o "$work/boot.iso" -b isolinux.bin -c boot.cat \
   -no-emul-boot -boot-load-size 4 -boot-info-table "$work/iso"
@@ -81,7 +81,7 @@ speaker: enabled=0
 EOF
 : >"$work/console"
 echo c >"$work/continue" # past the prompt of a Bochs with a debugger
-(cd "$work" && TERM=xterm exec script -qec "bochs -q -f bochsrc -rc continue" screen) >/dev/null 2>&1 </dev/null &
+(sleep "$limit" | (cd "$work" && TERM=xterm exec script -qec "bochs -q -f bochsrc -rc continue" screen)) >/dev/null 2>&1 &
 emulator=$!
 
 # Init's end is the kernel's: it prints the panic after the tests' last line.

@@ -121,14 +121,24 @@ func TestDemoAgreesWithItsGoldens(t *testing.T) {
 	compare(t, m, g, texts, answers, models.Constrained)
 }
 
-// Every packaged student, in every shape, holds to its goldens: the best label
-// on all rows but one, and a mean total variation distance of 0.02, which is
-// about twice what int8 products cost.
+// Every packaged student holds to its goldens. float16 packages differ from
+// float32 arithmetic by next to nothing where the kernel has int16 activations;
+// the rounding of a Q8_0 file is its own and shows with any engine.
 func TestPackagesAgreeWithTheirGoldens(t *testing.T) {
+	if testing.Short() {
+		t.Skip("scores 680 texts: not in short mode")
+	}
 	packages, shared := testenv.Packages(t), testenv.Shared(t)
-	for _, c := range []struct{ task, shape, golden string }{
-		{"banking-routing", "gguf", "chat"}, {"banking-routing", "merged", "chat"}, {"banking-routing", "seqcls", "seqcls"},
-		{"ecommerce", "gguf", "chat"}, {"injury", "gguf", "chat"}, {"mental-health", "gguf", "chat"},
+	for _, c := range []struct {
+		task, shape, golden string
+		flips               int     // best labels that may differ
+		mean                float64 // total variation distance
+	}{
+		{"banking-routing", "merged", "chat", 0, 0.002}, {"banking-routing", "gguf", "chat", 1, 0.01},
+		{"banking-routing", "seqcls", "seqcls", 0, 0.002},
+		{"ecommerce", "merged", "chat", 0, 0.003}, {"ecommerce", "gguf", "chat", 2, 0.025},
+		{"injury", "merged", "chat", 0, 0.003}, {"injury", "gguf", "chat", 1, 0.018},
+		{"mental-health", "merged", "chat", 0, 0.003}, {"mental-health", "gguf", "chat", 1, 0.012},
 	} {
 		t.Run(c.task+" "+c.shape, func(t *testing.T) {
 			store := models.NewStore(t.TempDir())
@@ -149,8 +159,11 @@ func TestPackagesAgreeWithTheirGoldens(t *testing.T) {
 			if c.shape == "seqcls" {
 				method = models.Head
 			}
+			if m.Info().Engine.Kernel == "avx512vnni" {
+				c.flips, c.mean = c.flips+2, c.mean+0.02 // what int8 activations cost
+			}
 			o := compare(t, m, g, texts, answers, method)
-			if o.agree < o.rows-1 || o.mean > 0.02 || o.right < o.goldenRight-1 || o.right > o.goldenRight+1 {
+			if o.agree < o.rows-c.flips || o.mean > c.mean || o.right < o.goldenRight-1 || o.right > o.goldenRight+1 {
 				t.Errorf("too far from the goldens: %+v", o)
 			}
 		})

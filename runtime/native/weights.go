@@ -144,15 +144,17 @@ func rowsOf(t checkpoint.Tensor, order func(int) int) source {
 	return source{t, order}
 }
 
-// pack joins the rows of several tensors into one kernel matrix.
+// pack joins the rows of several tensors into one kernel matrix: a fine one if
+// int8 would round any of them.
 func pack(k *kernel.Kernel, p *pool, parts ...source) *kernel.Matrix {
-	n, cols := 0, parts[0].tensor.Cols
+	n, cols, fine := 0, parts[0].tensor.Cols, false
 	for _, s := range parts {
 		n += s.tensor.Rows
+		fine = fine || !isInt8(s.tensor.Type)
 	}
-	m := k.NewMatrix(n, cols)
+	m := k.NewMatrix(n, cols, fine)
 	p.run(m.Panels(), func(_, panel int) {
-		q, scales, row := make([]int8, cols), make([]float32, cols/kernel.Block), make([]float32, cols)
+		q, scales, row := make([]int16, cols), make([]float32, cols/kernel.Block), make([]float32, cols)
 		for c := panel * kernel.Panel; c < min(n, (panel+1)*kernel.Panel); c++ {
 			part, i := 0, c
 			for i >= parts[part].tensor.Rows {
@@ -160,46 +162,54 @@ func pack(k *kernel.Kernel, p *pool, parts ...source) *kernel.Matrix {
 				part++
 			}
 			s := parts[part]
-			quantizeRow(s.tensor, s.order(i), q, scales, row)
+			quantizeRow(s.tensor, s.order(i), m.Steps(), q, scales, row)
 			k.PackRow(m, c, q, scales)
 		}
 	})
 	return m
 }
 
-// quantizeRow writes row i as int8 with one scale per 32 values. Types whose
-// blocks already have that form keep their integers and scales; the others are
-// dequantised and rounded symmetrically.
-func quantizeRow(t checkpoint.Tensor, i int, q []int8, scales, buf []float32) {
+// isInt8 says whether a type's blocks are int8 with one scale per 32 values.
+func isInt8(t gguf.Type) bool { return t == gguf.Q8_0 || t == gguf.Q4_0 }
+
+// quantizeRow writes row i as integers with one scale per 32 values. Types whose
+// blocks have that form keep their integers and scales; the others are
+// dequantised and rounded symmetrically to the given number of steps.
+func quantizeRow(t checkpoint.Tensor, i, steps int, q []int16, scales, buf []float32) {
 	size := t.Type.RowSize(t.Cols)
 	data := t.Data[i*size : (i+1)*size]
-	switch t.Type {
-	case gguf.Q8_0:
-		for b := range scales {
-			blk := data[b*34:]
-			scales[b] = gguf.Float16(binary.LittleEndian.Uint16(blk))
-			for j := range kernel.Block {
-				q[b*kernel.Block+j] = int8(blk[2+j])
+	for b := range scales {
+		block := q[b*kernel.Block : (b+1)*kernel.Block]
+		switch t.Type {
+		case gguf.Q8_0:
+			scales[b] = blockQ8(block, data[b*34:])
+		case gguf.Q4_0:
+			scales[b] = blockQ4(block, data[b*18:])
+		default:
+			if b == 0 {
+				t.Row(buf, i)
 			}
-		}
-	case gguf.Q4_0:
-		for b := range scales {
-			blk := data[b*18:]
-			scales[b] = gguf.Float16(binary.LittleEndian.Uint16(blk))
-			for j := range kernel.Block / 2 {
-				q[b*kernel.Block+j] = int8(blk[2+j]&15) - 8
-				q[b*kernel.Block+j+16] = int8(blk[2+j]>>4) - 8
-			}
-		}
-	default:
-		t.Row(buf, i)
-		for b := range scales {
-			scales[b] = roundBlock(q[b*kernel.Block:(b+1)*kernel.Block], buf[b*kernel.Block:(b+1)*kernel.Block])
+			scales[b] = roundBlock(block, buf[b*kernel.Block:(b+1)*kernel.Block], steps)
 		}
 	}
 }
 
-func roundBlock(q []int8, x []float32) (scale float32) {
+func blockQ8(q []int16, data []byte) (scale float32) {
+	for j := range q {
+		q[j] = int16(int8(data[2+j]))
+	}
+	return gguf.Float16(binary.LittleEndian.Uint16(data))
+}
+
+func blockQ4(q []int16, data []byte) (scale float32) {
+	for j := range len(q) / 2 {
+		q[j] = int16(data[2+j]&15) - 8
+		q[j+len(q)/2] = int16(data[2+j]>>4) - 8
+	}
+	return gguf.Float16(binary.LittleEndian.Uint16(data))
+}
+
+func roundBlock(q []int16, x []float32, steps int) (scale float32) {
 	var top float32
 	for _, v := range x {
 		top = max(top, float32(math.Abs(float64(v))))
@@ -208,10 +218,11 @@ func roundBlock(q []int8, x []float32) (scale float32) {
 		clear(q)
 		return 0
 	}
+	inverse := float64(steps) / float64(top)
 	for i, v := range x {
-		q[i] = int8(math.RoundToEven(float64(v) * 127 / float64(top)))
+		q[i] = int16(math.RoundToEven(float64(v) * inverse))
 	}
-	return top / 127
+	return top / float32(steps)
 }
 
 func vector(t checkpoint.Tensor) []float32 {

@@ -33,10 +33,14 @@ func quantizeRowAVX2(a *Activations, row int, x, w []float32, scale float32) {
 func mulPanelsAVX2(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
 	blocks := m.K / Block
 	for col := p0 * Panel; col < p1*Panel; col += stripAVX2 {
-		w, ws := &m.w[col*m.K], &m.scales[col*blocks]
+		ws := &m.scales[col*blocks]
 		for r := r0; r < r1; r += TileRows {
 			q, s := a.at(r)
-			mulTileAVX2(blocks, &a.q16[q], &a.scales[s], w, ws, &c[r*ldc+col], 4*ldc)
+			if m.w16 != nil {
+				mulFineTileAVX2(blocks, &a.q16[q], &a.scales[s], &m.w16[col*m.K], ws, &c[r*ldc+col], 4*ldc)
+			} else {
+				mulTileAVX2(blocks, &a.q16[q], &a.scales[s], &m.w8[col*m.K], ws, &c[r*ldc+col], 4*ldc)
+			}
 		}
 	}
 }

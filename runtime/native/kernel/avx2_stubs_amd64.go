@@ -7,6 +7,11 @@ package kernel
 //go:noescape
 func mulTileAVX2(blocks int, a *int16, as *float32, w *int8, ws *float32, c *float32, ldc int)
 
+// mulFineTileAVX2 multiplies six rows with a strip of 16 columns; ldc is in bytes.
+//
+//go:noescape
+func mulFineTileAVX2(blocks int, a *int16, as *float32, w *int16, ws *float32, c *float32, ldc int)
+
 // quantizeAVX2 quantises one row to int16; w may be nil.
 //
 //go:noescape

@@ -29,7 +29,7 @@ func quantizeRowAVX512(a *Activations, row int, x, w []float32, scale float32) {
 func mulPanelsAVX512(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
 	blocks := m.K / Block
 	for p := p0; p < p1; p++ {
-		w, ws := &m.w[p*Panel*m.K], &m.scales[p*Panel*blocks]
+		w, ws := &m.w8[p*Panel*m.K], &m.scales[p*Panel*blocks]
 		for r := r0; r < r1; r += TileRows {
 			q, s := a.at(r)
 			mulTileAVX512(blocks, &a.q8[q], &a.scales[s], &a.corrections[s], w, ws, &c[r*ldc+p*Panel], 4*ldc)

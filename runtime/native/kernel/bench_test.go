@@ -16,10 +16,13 @@ func reportRate(b *testing.B, work int) {
 func BenchmarkMulPanels(b *testing.B) {
 	const rows = 384
 	for _, k := range available {
-		for _, s := range []struct{ k, n int }{{576, 1536}, {1536, 576}} {
-			b.Run(fmt.Sprintf("%s/K=%d,N=%d", k.level, s.k, s.n), func(b *testing.B) {
+		for _, s := range []struct {
+			k, n int
+			fine bool
+		}{{576, 1536, false}, {1536, 576, false}, {576, 1536, true}, {1536, 576, true}} {
+			b.Run(fmt.Sprintf("%s/K=%d,N=%d,fine=%v", k.level, s.k, s.n, s.fine), func(b *testing.B) {
 				r := rand.New(rand.NewPCG(1, 2))
-				m, a := randomMatrix(r, k, s.n, s.k).m, randomActivations(r, k, rows, s.k)
+				m, a := randomMatrix(r, k, s.n, s.k, s.fine).m, randomActivations(r, k, rows, s.k)
 				c := make([]float32, rows*s.n)
 				for b.Loop() {
 					k.MulPanels(m, a, 0, m.Panels(), 0, rows, c, s.n)

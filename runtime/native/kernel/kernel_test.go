@@ -45,18 +45,18 @@ func TestUnknownLevel(t *testing.T) {
 // could touch memory that is not its own.
 func TestMisuse(t *testing.T) {
 	eachLevel(t, func(t *testing.T, k *Kernel) {
-		m, a := k.NewMatrix(40, 64), k.NewActivations(7, 64)
+		m, a := k.NewMatrix(40, 64, false), k.NewActivations(7, 64)
 		f := func(n int) []float32 { return make([]float32, n) }
-		i := func(n int) []int8 { return make([]int8, n) }
+		i := func(n int) []int16 { return make([]int16, n) }
 		foreign := &Kernel{level: "other", layout: k.layout, wide: k.wide}
 		for name, call := range map[string]func(){
-			"matrix with ragged K":        func() { k.NewMatrix(8, 33) },
-			"matrix without columns":      func() { k.NewMatrix(0, 32) },
+			"matrix with ragged K":        func() { k.NewMatrix(8, 33, false) },
+			"matrix without columns":      func() { k.NewMatrix(0, 32, false) },
 			"activations with ragged K":   func() { k.NewActivations(8, 31) },
 			"pack beyond the last column": func() { k.PackRow(m, 40, i(64), f(2)) },
 			"pack a short column":         func() { k.PackRow(m, 0, i(63), f(2)) },
 			"pack too few scales":         func() { k.PackRow(m, 0, i(64), f(1)) },
-			"pack another level's matrix": func() { k.PackRow(foreign.NewMatrix(40, 64), 0, i(64), f(2)) },
+			"pack another level's matrix": func() { k.PackRow(foreign.NewMatrix(40, 64, false), 0, i(64), f(2)) },
 			"quantise beyond the rows":    func() { k.Quantize(a, 7, f(64), nil, 1) },
 			"quantise a short row":        func() { k.Quantize(a, 0, f(32), nil, 1) },
 			"quantise with short weights": func() { k.Quantize(a, 0, f(64), f(63), 1) },
@@ -94,7 +94,7 @@ func panicOf(call func()) (message string) {
 func TestNoAllocations(t *testing.T) {
 	eachLevel(t, func(t *testing.T, k *Kernel) {
 		r := newRand()
-		m, a := randomMatrix(r, k, 64, 64).m, randomActivations(r, k, 12, 64)
+		m, a := randomMatrix(r, k, 64, 64, false).m, randomActivations(r, k, 12, 64)
 		x, y, c := normal(r, 64), normal(r, 64), make([]float32, 12*64)
 		if n := testing.AllocsPerRun(10, func() {
 			k.Quantize(a, 3, x, y, 2)

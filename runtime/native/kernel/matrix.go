@@ -3,15 +3,31 @@ package kernel
 import "fmt"
 
 // Matrix holds the weights of a linear layer: N output columns × K inputs,
-// int8 with one float32 scale for each column and block of 32 inputs, packed
+// integers with one float32 scale for each column and block of 32 inputs, packed
 // in panels of 32 columns. N is padded to whole panels with columns of zero.
 // The layout is private to the level that made it.
 type Matrix struct {
 	N, K   int
 	level  Level
 	layout layout
-	w      []int8
+	w8     []int8
+	w16    []int16 // instead of w8 in a fine matrix
 	scales []float32
+}
+
+// The greatest weights. A fine block's sum of products with int16 activations
+// stays below 32 × 32767 × 2047 < 2³¹.
+const (
+	weightSteps = 127 // -128 is allowed as well
+	fineSteps   = 2047
+)
+
+// Steps returns the greatest magnitude that weights should be quantised to.
+func (m *Matrix) Steps() int {
+	if m.w16 != nil {
+		return fineSteps
+	}
+	return weightSteps
 }
 
 // layout is how a level orders the weights of a panel: in strips of columns,
@@ -23,18 +39,22 @@ type layout struct {
 	flip         int8
 }
 
-// NewMatrix returns a matrix of n output columns × kk inputs, all zero. It
-// panics unless kk is a positive multiple of Block and n is positive.
-func (k *Kernel) NewMatrix(n, kk int) *Matrix {
+// NewMatrix returns a matrix of n output columns × kk inputs, all zero. A fine
+// one keeps twice the bytes a weight, for weights that int8 would round; levels
+// with int8 activations have none, and return a plain one. It panics unless kk
+// is a positive multiple of Block and n is positive.
+func (k *Kernel) NewMatrix(n, kk int, fine bool) *Matrix {
 	if n <= 0 || kk <= 0 || kk%Block != 0 {
 		panic(fmt.Sprintf("kernel: matrix of %d columns × %d inputs: want at least one column, and inputs in a positive multiple of %d", n, kk, Block))
 	}
 	cols := (n + Panel - 1) / Panel * Panel
-	return &Matrix{
-		N: n, K: kk, level: k.level, layout: k.layout,
-		w:      make([]int8, cols*kk),
-		scales: make([]float32, cols*kk/Block),
+	m := &Matrix{N: n, K: kk, level: k.level, layout: k.layout, scales: make([]float32, cols*kk/Block)}
+	if fine && k.wide {
+		m.w16 = make([]int16, cols*kk)
+	} else {
+		m.w8 = make([]int8, cols*kk)
 	}
+	return m
 }
 
 // Panels returns the number of panels.
@@ -42,23 +62,31 @@ func (m *Matrix) Panels() int { return (m.N + Panel - 1) / Panel }
 
 // PackRow stores output column col: its K quantised weights and their K/Block
 // scales. Distinct columns may be packed at the same time.
-func (k *Kernel) PackRow(m *Matrix, col int, q []int8, scales []float32) {
+func (k *Kernel) PackRow(m *Matrix, col int, q []int16, scales []float32) {
 	if m.level != k.level || col < 0 || col >= m.N || len(q) != m.K || len(scales) != m.K/Block {
 		panic(fmt.Sprintf("kernel: pack column %d with %d weights and %d scales by %s: the matrix has %d columns of %d weights and was made by %s",
 			col, len(q), len(scales), k.level, m.N, m.K, m.level))
 	}
-	strip, group := m.layout.strip, m.layout.group
+	strip := m.layout.strip
 	base, lane := col/strip*strip, col%strip
-	w := m.w[base*m.K+lane*group:]
-	for i := 0; i < m.K; i += group {
-		dst, src := w[i*strip:i*strip+group], q[i:i+group]
-		for j, v := range src {
-			dst[j] = v ^ m.layout.flip
-		}
+	if m.w16 != nil {
+		packColumn(m.w16[base*m.K:], q, m.layout, lane)
+	} else {
+		packColumn(m.w8[base*m.K:], q, m.layout, lane)
 	}
 	s := m.scales[base*m.K/Block+lane:]
 	for b, v := range scales {
 		s[b*strip] = v
+	}
+}
+
+func packColumn[T int8 | int16](w []T, q []int16, l layout, lane int) {
+	w = w[lane*l.group:]
+	for i := 0; i < len(q); i += l.group {
+		dst, src := w[i*l.strip:i*l.strip+l.group], q[i:i+l.group]
+		for j, v := range src {
+			dst[j] = T(v) ^ T(l.flip)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -27,7 +28,7 @@ func quants(a *Activations, row int) (q []int16, scales []float32) {
 }
 
 // blockSums returns the exact integer sum of each block of one row and column.
-func blockSums(a []int16, w []int8) []int32 {
+func blockSums(a, w []int16) []int32 {
 	sums := make([]int32, len(a)/Block)
 	for i := range a {
 		sums[i/Block] += int32(a[i]) * int32(w[i])
@@ -38,33 +39,37 @@ func blockSums(a []int16, w []int8) []int32 {
 // TestBlockSumsExact multiplies with one block and scales of a power of two, so
 // the float result is the integer sum itself.
 func TestBlockSumsExact(t *testing.T) {
-	fills := map[string]func(r *rand.Rand) (a float32, w int8){
-		"random":            func(r *rand.Rand) (float32, int8) { return float32(r.IntN(255) - 127), int8(r.IntN(256) - 128) },
-		"greatest positive": func(*rand.Rand) (float32, int8) { return -127, -128 },
-		"greatest negative": func(*rand.Rand) (float32, int8) { return 127, -128 },
-		"alternating": func(r *rand.Rand) (float32, int8) {
-			sign := r.IntN(2)*2 - 1
-			return float32(127 * sign), int8(-128 * (r.IntN(2)))
+	weight := func(r *rand.Rand, steps int) int16 { return int16(r.IntN(2*steps+2) - steps - 1) }
+	fills := map[string]func(r *rand.Rand, steps int) (a float32, w int16){
+		"random": func(r *rand.Rand, steps int) (float32, int16) {
+			return float32(r.IntN(255) - 127), weight(r, steps)
 		},
-		"zero activations": func(r *rand.Rand) (float32, int8) { return 0, int8(r.IntN(256) - 128) },
-		"zero weights":     func(r *rand.Rand) (float32, int8) { return float32(r.IntN(255) - 127), 0 },
+		"greatest positive": func(_ *rand.Rand, steps int) (float32, int16) { return -127, int16(-steps - 1) },
+		"greatest negative": func(_ *rand.Rand, steps int) (float32, int16) { return 127, int16(-steps - 1) },
+		"alternating": func(r *rand.Rand, steps int) (float32, int16) {
+			return float32(127 * (r.IntN(2)*2 - 1)), int16((-steps - 1) * r.IntN(2))
+		},
+		"zero activations": func(r *rand.Rand, steps int) (float32, int16) { return 0, weight(r, steps) },
+		"zero weights":     func(r *rand.Rand, _ int) (float32, int16) { return float32(r.IntN(255) - 127), 0 },
 	}
 	eachLevel(t, func(t *testing.T, k *Kernel) {
 		for name, fill := range fills {
-			t.Run(name, func(t *testing.T) { checkBlockSums(t, k, fill) })
+			for _, fine := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, fine %v", name, fine), func(t *testing.T) { checkBlockSums(t, k, fine, fill) })
+			}
 		}
 	})
 }
 
-func checkBlockSums(t *testing.T, k *Kernel, fill func(r *rand.Rand) (float32, int8)) {
+func checkBlockSums(t *testing.T, k *Kernel, fine bool, fill func(r *rand.Rand, steps int) (float32, int16)) {
 	r := newRand()
 	const rows, n = 13, 70
-	m, a := k.NewMatrix(n, Block), k.NewActivations(rows, Block)
-	x, w := make([][]int16, rows), make([][]int8, n)
+	m, a := k.NewMatrix(n, Block, fine), k.NewActivations(rows, Block)
+	x, w := make([][]int16, rows), make([][]int16, n)
 	for row := range x {
 		v := make([]float32, Block)
 		for i := range v {
-			v[i], _ = fill(r)
+			v[i], _ = fill(r, m.Steps())
 		}
 		k.Quantize(a, row, v, nil, 1)
 		x[row], _ = quants(a, row)
@@ -73,9 +78,9 @@ func checkBlockSums(t *testing.T, k *Kernel, fill func(r *rand.Rand) (float32, i
 		a.scales[i] = 2
 	}
 	for col := range w {
-		w[col] = make([]int8, Block)
+		w[col] = make([]int16, Block)
 		for i := range w[col] {
-			_, w[col][i] = fill(r)
+			_, w[col][i] = fill(r, m.Steps())
 		}
 		k.PackRow(m, col, w[col], []float32{0.5})
 	}
@@ -98,10 +103,10 @@ const productTolerance = 1e-5
 // TestMulPanels checks products of several shapes against a sum in float64.
 func TestMulPanels(t *testing.T) {
 	eachLevel(t, func(t *testing.T, k *Kernel) {
-		for _, s := range []struct{ rows, n, kk int }{{1, 1, 32}, {6, 32, 64}, {7, 33, 96}, {25, 100, 576}, {3, 64, 1536}} {
+		for _, s := range []struct{ rows, n, kk int }{{1, 1, 32}, {6, 32, 64}, {7, 33, 96}, {26, 100, 576}, {25, 100, 576}, {3, 64, 1536}} {
 			t.Run(fmt.Sprintf("%d×%d×%d", s.rows, s.n, s.kk), func(t *testing.T) {
 				r := newRand()
-				p, a := randomMatrix(r, k, s.n, s.kk), randomActivations(r, k, s.rows, s.kk)
+				p, a := randomMatrix(r, k, s.n, s.kk, s.rows%2 == 0), randomActivations(r, k, s.rows, s.kk)
 				ldc := p.m.Panels()*Panel + 5
 				c := make([]float32, padRows(s.rows)*ldc)
 				k.MulPanels(p.m, a, 0, p.m.Panels(), 0, s.rows, c, ldc)
@@ -133,7 +138,7 @@ func checkRow(t *testing.T, p plainMatrix, a *Activations, row int, got []float3
 func TestMulPanelsStaysInside(t *testing.T) {
 	eachLevel(t, func(t *testing.T, k *Kernel) {
 		r := newRand()
-		m, a := randomMatrix(r, k, 128, 64).m, randomActivations(r, k, 20, 64)
+		m, a := randomMatrix(r, k, 128, 64, false).m, randomActivations(r, k, 20, 64)
 		const ldc, untouched = 130, -12345
 		c := make([]float32, 24*ldc)
 		for i := range c {
@@ -155,7 +160,7 @@ func TestSameBitsAnyTiling(t *testing.T) {
 	eachLevel(t, func(t *testing.T, k *Kernel) {
 		r := newRand()
 		const rows, n, kk = 32, 160, 576
-		m := randomMatrix(r, k, n, kk).m
+		m := randomMatrix(r, k, n, kk, false).m
 		x := make([][]float32, rows)
 		whole := k.NewActivations(rows, kk)
 		for row := range x {
@@ -194,8 +199,8 @@ func TestSameBitsAnyTiling(t *testing.T) {
 func TestPackRowConcurrently(t *testing.T) {
 	eachLevel(t, func(t *testing.T, k *Kernel) {
 		r := newRand()
-		p := randomMatrix(r, k, 96, 64)
-		m := k.NewMatrix(96, 64)
+		p := randomMatrix(r, k, 96, 64, false)
+		m := k.NewMatrix(96, 64, false)
 		var wait sync.WaitGroup
 		for first := range 4 {
 			wait.Go(func() {
@@ -205,16 +210,8 @@ func TestPackRowConcurrently(t *testing.T) {
 			})
 		}
 		wait.Wait()
-		if !sameBits(m.scales, p.m.scales) || string(asBytes(m.w)) != string(asBytes(p.m.w)) {
+		if !sameBits(m.scales, p.m.scales) || !slices.Equal(m.w8, p.m.w8) || !slices.Equal(m.w16, p.m.w16) {
 			t.Error("a matrix packed by four goroutines differs from one packed by one")
 		}
 	})
-}
-
-func asBytes(q []int8) []byte {
-	b := make([]byte, len(q))
-	for i, v := range q {
-		b[i] = byte(v)
-	}
-	return b
 }

@@ -55,16 +55,20 @@ func roundBlock[T int8 | int16](q []T, y *[Block]float32, inverse float32) (sum 
 
 func mulPanelsPortable(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
 	for p := p0; p < p1; p++ {
-		w := m.w[p*Panel*m.K : (p+1)*Panel*m.K]
-		ws := m.scales[p*Panel*m.K/Block:]
+		lo, hi := p*Panel*m.K, (p+1)*Panel*m.K
+		ws := m.scales[lo/Block:]
 		for r := r0; r < r1; r += TileRows {
-			mulTilePortable(w, ws, a, r, c[r*ldc+p*Panel:], ldc)
+			if m.w16 != nil {
+				mulTilePortable(m.w16[lo:hi], ws, a, r, c[r*ldc+p*Panel:], ldc)
+			} else {
+				mulTilePortable(m.w8[lo:hi], ws, a, r, c[r*ldc+p*Panel:], ldc)
+			}
 		}
 	}
 }
 
 // mulTilePortable multiplies one tile of rows, from row r on, with one panel.
-func mulTilePortable(w []int8, ws []float32, a *Activations, r int, c []float32, ldc int) {
+func mulTilePortable[T int8 | int16](w []T, ws []float32, a *Activations, r int, c []float32, ldc int) {
 	var out [TileRows]*[Panel]float32
 	for i := range out {
 		out[i] = (*[Panel]float32)(c[i*ldc:])
@@ -76,7 +80,7 @@ func mulTilePortable(w []int8, ws []float32, a *Activations, r int, c []float32,
 		rows.pack(a.q16[qi : qi+TileRows*Block])
 		scales := (*[TileRows]float32)(a.scales[si:])
 		for j := range Panel {
-			for i, sum := range rows.dot((*[Block]int8)(w[j*Block:])) {
+			for i, sum := range dotRows(&rows, (*[Block]T)(w[j*Block:])) {
 				addTwo(out[2*i:], j, sum, ws[j], scales[2*i:])
 			}
 		}
@@ -101,8 +105,8 @@ func (s *sixRows) pack(q []int16) {
 	}
 }
 
-// dot returns the sums of the rows' products with w, two to a number.
-func (s *sixRows) dot(w *[Block]int8) [TileRows / 2]int64 {
+// dotRows returns the sums of the rows' products with w, two to a number.
+func dotRows[T int8 | int16](s *sixRows, w *[Block]T) [TileRows / 2]int64 {
 	var a, b, c int64
 	for i, v := range w {
 		x := int64(v)

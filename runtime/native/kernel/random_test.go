@@ -13,16 +13,16 @@ func normal(r *rand.Rand, n int) []float32 {
 // plainMatrix is a matrix with its weights unpacked beside it: [N][K].
 type plainMatrix struct {
 	m      *Matrix
-	q      [][]int8
+	q      [][]int16
 	scales [][]float32
 }
 
-func randomMatrix(r *rand.Rand, k *Kernel, n, kk int) plainMatrix {
-	p := plainMatrix{m: k.NewMatrix(n, kk)}
+func randomMatrix(r *rand.Rand, k *Kernel, n, kk int, fine bool) plainMatrix {
+	p := plainMatrix{m: k.NewMatrix(n, kk, fine)}
 	for col := range n {
-		q, s := make([]int8, kk), make([]float32, kk/Block)
+		q, s := make([]int16, kk), make([]float32, kk/Block)
 		for i := range q {
-			q[i] = int8(r.IntN(256) - 128)
+			q[i] = int16(r.IntN(2*p.m.Steps()+2) - p.m.Steps() - 1)
 		}
 		for i := range s {
 			s[i] = r.Float32() / 64

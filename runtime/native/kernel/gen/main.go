@@ -19,7 +19,8 @@ func main() {
 	case "avx2":
 		v := &vectors{suffix: "AVX2", lanes: 8, steps: 32767, reg: ymm}
 		v.constants()
-		mulTileAVX2()
+		mulTileAVX2("mulTile", 1)
+		mulTileAVX2("mulFineTile", 2)
 		v.quantizeAVX2()
 		v.all()
 	case "avx512":

@@ -1,19 +1,21 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
 // mulTileAVX2 writes the product of a tile of six rows with a strip of 16
-// columns. Weights are widened to int16 as they are loaded, activations are
+// columns. int8 weights are widened to int16 as they are loaded, activations are
 // int16 in memory, so that a pair of either is one 32-bit lane and VPMADDWD is
 // exact (VPMADDUBSW on bytes would saturate). The 12 sums of a block fill 12 of the
 // 16 registers, so the float sums live in c, which stays in the first cache.
-func mulTileAVX2() {
+func mulTileAVX2(name string, weight int) {
 	v := &vectors{suffix: "AVX2", lanes: 8, reg: ymm}
-	v.function("mulTile", "(blocks int, a *int16, as *float32, w *int8, ws *float32, c *float32, ldc int)",
+	v.function(name, fmt.Sprintf("(blocks int, a *int16, as *float32, w *int%d, ws *float32, c *float32, ldc int)", 8*weight),
 		"multiplies six rows with a strip of 16 columns; ldc is in bytes.")
 	blocks := Load(Param("blocks"), GP64())
 	a, as := Load(Param("a"), GP64()), Load(Param("as"), GP64())
@@ -40,7 +42,7 @@ func mulTileAVX2() {
 	Label("block")
 	acc := v.many(2 * tileRows)
 	for pair := range block / 2 {
-		addPairs(acc, a, w, pair)
+		addPairs(acc, a, w, pair, weight)
 	}
 	s0, s1 := YMM(), YMM()
 	VMOVUPS(v.at(ws, 0), s0)
@@ -58,7 +60,7 @@ func mulTileAVX2() {
 	}
 	ADDQ(U32(2*block*tileRows), a)
 	ADDQ(Imm(4*tileRows), as)
-	ADDQ(U32(16*block), w)
+	ADDQ(U32(16*block*weight), w)
 	ADDQ(Imm(4*16), ws)
 	DECQ(blocks)
 	JNE(LabelRef("block"))
@@ -66,10 +68,15 @@ func mulTileAVX2() {
 }
 
 // addPairs adds one pair of inputs; the first pair of a block starts the sums.
-func addPairs(acc []reg.VecVirtual, a, w reg.Register, pair int) {
+// weight is the size of one in bytes.
+func addPairs(acc []reg.VecVirtual, a, w reg.Register, pair, weight int) {
 	w0, w1 := YMM(), YMM()
-	VPMOVSXBW(Mem{Base: w, Disp: 32 * pair}, w0)
-	VPMOVSXBW(Mem{Base: w, Disp: 32*pair + 16}, w1)
+	load := func(from Mem, to reg.VecVirtual) { VPMOVSXBW(from, to) }
+	if weight == 2 {
+		load = func(from Mem, to reg.VecVirtual) { VMOVDQU(from, to) }
+	}
+	load(Mem{Base: w, Disp: 32 * weight * pair}, w0)
+	load(Mem{Base: w, Disp: 32*weight*pair + 16*weight}, w1)
 	for r := range tileRows {
 		x := YMM()
 		VPBROADCASTD(Mem{Base: a, Disp: 2*block*r + 4*pair}, x)
