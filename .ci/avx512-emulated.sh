@@ -59,7 +59,7 @@ default test
 prompt 0
 label test
   kernel vmlinuz
-  append initrd=initrd console=ttyS0,115200 quiet panic=0 nokaslr mitigations=off nopcid noinvpcid clearcpuid=321,323,515 -- ${*:--test.v}
+  append initrd=initrd console=ttyS0,115200 quiet panic=0 nokaslr mitigations=off clearcpuid=321,323,515,580 -- ${*:--test.v}
 EOF
 xorriso -as mkisofs -quiet -o "$work/boot.iso" -b isolinux.bin -c boot.cat \
   -no-emul-boot -boot-load-size 4 -boot-info-table "$work/iso"

@@ -111,7 +111,7 @@ func (r reference) rotate(x []float64, pos int) []float64 {
 			if r.cfg.RopeInterleaved {
 				a, b = h+2*i, h+2*i+1
 			}
-			sin, cos := math.Sincos(float64(pos) * math.Pow(r.cfg.RopeBase, -2*float64(i)/float64(d))/factors[i])
+			sin, cos := math.Sincos(float64(pos) * math.Pow(r.cfg.RopeBase, -2*float64(i)/float64(d)) / factors[i])
 			x[a], x[b] = x[a]*cos-x[b]*sin, x[a]*sin+x[b]*cos
 		}
 	}
