@@ -13,9 +13,9 @@ const (
 	// probabilities of some label.
 	canaryText = "Could you please look into this for me and tell me what went wrong?"
 	// canaryTolerance is the total variation distance that still passes. Levels
-	// of the kernel round sums differently, which now and then moves an int8
-	// activation by one step.
-	canaryTolerance = 0.05
+	// of the kernel sum in different orders, which moves the demo's by less than
+	// 0.0001.
+	canaryTolerance = 0.005
 )
 
 // RecordCanary scores the canary text on a model that is being imported. The

@@ -79,7 +79,7 @@ func Open(m *models.Model, eng engine.Engine, opt Options) (*Model, error) {
 			Scoring:       m.Manifest.Scoring,
 			Calibrated:    m.Manifest.Calibration != nil,
 			Engine:        eng.Info(),
-			MaxTextTokens: s.limit,
+			MaxTextTokens: s.limit - len(s.prompt.head.tokens),
 		},
 	}, nil
 }

@@ -26,6 +26,9 @@ type prompt struct {
 	stem   string         // plain text behind that, which answers begin with
 }
 
+// Known hole: a suffix without any special token is tokenised with the text,
+// and the answers apart from it.
+
 type fragment struct {
 	text   string
 	tokens []labels.Token

@@ -53,6 +53,7 @@ type Info struct {
 	Scoring    models.Scoring
 	Calibrated bool
 	Engine     engine.Info
-	// MaxTextTokens is the longest text that fits the model's context.
+	// MaxTextTokens is the longest text that fits the model's context with
+	// prompt and answers.
 	MaxTextTokens int
 }

@@ -235,25 +235,35 @@ func (s *scheduler) pass(ctx context.Context, jobs []*job) bool {
 	return true
 }
 
-// oneByOne runs each job of a failed pass alone.
+// oneByOne runs each job of a failed pass alone, but those nobody waits for.
 func (s *scheduler) oneByOne(ctx context.Context, jobs []*job) bool {
 	for i, j := range jobs {
-		if ctx.Err() != nil {
-			j.err = engineError(ctx.Err())
+		if ctx.Err() != nil || s.left(j) {
+			j.err = engineError(context.Canceled)
 			continue
 		}
 		start := time.Now()
 		err := s.attempt(ctx, jobs[i:i+1])
-		j.compute += time.Since(start)
-		if errors.As(err, new(*crash)) {
+		took := time.Since(start)
+		j.compute += took
+		switch {
+		case errors.As(err, new(*crash)):
 			return s.die(err)
-		}
-		if err != nil {
+		case err != nil:
 			j.err = engineError(err)
+		default:
+			s.observer.Pass(1, j.cost, took)
 		}
 	}
 	s.settle(0, 0)
 	return true
+}
+
+// left says whether a job's caller has given it up.
+func (s *scheduler) left(j *job) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return j.call.gone
 }
 
 // crash is a panic of the engine.

@@ -123,8 +123,8 @@ func (s *scheduler) drop(c *call) {
 		s.leave(c, len(rest))
 		s.observer.Queued(s.tokens())
 	}
-	abandoned := func(j *job) bool { return !j.call.gone }
-	if len(s.running) > 0 && s.cancel != nil && !slices.ContainsFunc(s.running, abandoned) {
+	awaited := func(j *job) bool { return !j.call.gone }
+	if len(s.running) > 0 && s.cancel != nil && !slices.ContainsFunc(s.running, awaited) {
 		s.cancel()
 	}
 }

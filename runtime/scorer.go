@@ -71,7 +71,7 @@ func (s *scorer) measure() error {
 		}
 	}
 	s.limit = min(info.Context-len(s.prompt.prefix)-deepest, info.MaxPass-nodes) - len(s.prompt.suffix)
-	if s.limit < 1 {
+	if s.limit <= len(s.prompt.head.tokens) {
 		return fmt.Errorf("prompt and answers leave no room for a text: the context of the model is %d tokens, and the prompt has %d",
 			info.Context, len(s.prompt.prefix)+len(s.prompt.suffix))
 	}
@@ -107,6 +107,9 @@ func (s *scorer) prepare(text string, method models.Scoring, noTruncate bool) (*
 		return nil, errorf(CodeEmptyText, "the text is empty: there is nothing to classify")
 	}
 	e, lost := s.prompt.encodeWithin(text, s.limit)
+	if e.text == 0 {
+		return nil, errorf(CodeEmptyText, "the text has no character that the model's vocabulary knows: there is nothing to classify")
+	}
 	if lost > 0 && noTruncate {
 		return nil, errorf(CodeTextTooLong, "the text is %d tokens too long: at most %d fit, and truncation was refused", lost, s.limit)
 	}

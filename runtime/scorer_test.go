@@ -22,6 +22,7 @@ const (
 	pairBase = 256
 	stop     = 300
 	turn     = 301
+	unknown  = 4 // a byte without a token
 )
 
 var merged = []string{"\n\n", "ab", "s ", " c", "a\n", "\nc"}
@@ -30,6 +31,10 @@ func (pairs) Encode(text string) []labels.Token {
 	var out []labels.Token
 next:
 	for len(text) > 0 {
+		if text[0] == unknown {
+			text = text[1:]
+			continue
+		}
 		for i, m := range merged {
 			if strings.HasPrefix(text, m) {
 				out, text = append(out, labels.Token(pairBase+i)), text[len(m):]
@@ -325,6 +330,7 @@ func TestTextsThatCannotBeScored(t *testing.T) {
 	}{
 		{"", "", CodeEmptyText},
 		{" \n\t\u00a0", "", CodeEmptyText},
+		{"\x04\x04", "", CodeEmptyText},
 		{"a\xff", "", CodeInvalidUTF8},
 		{"a", "greedy", CodeBadScoring},
 		{"a", models.Head, CodeBadScoring},

@@ -18,6 +18,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -38,7 +39,7 @@ type program struct {
 	stdout, stderr io.Writer
 	store          *models.Store
 	// record scores the canary of a model that is being imported; nil for none.
-	record func(*models.Model) (*models.Canary, error)
+	record func(context.Context, *models.Model) (*models.Canary, error)
 }
 
 // command builds the command line. Flags may stand before or behind the

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func canary(m *models.Manifest) (*models.Canary, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := load.Canary(opened)
+	c, err := load.Canary(context.Background(), opened)
 	return c, errors.Join(err, opened.Close())
 }
 

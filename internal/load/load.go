@@ -64,12 +64,12 @@ func Opened(m *models.Model, opt Options) (*runtime.Model, error) {
 
 // Canary scores the canary of a model that is being imported; the caller keeps
 // the model.
-func Canary(m *models.Model) (*models.Canary, error) {
+func Canary(ctx context.Context, m *models.Model) (*models.Canary, error) {
 	eng, err := newEngine(m, Options{})
 	if err != nil {
 		return nil, err
 	}
-	c, err := runtime.RecordCanary(context.Background(), m, eng)
+	c, err := runtime.RecordCanary(ctx, m, eng)
 	return c, errors.Join(err, eng.Close())
 }
 

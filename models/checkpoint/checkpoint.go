@@ -4,12 +4,12 @@ package checkpoint
 
 import "cubby/models/gguf"
 
-// Checkpoint is an opened set of weights. Its tensors' bytes stay valid until Close.
+// Checkpoint is a set of weights. Its tensors' bytes are those it was made of:
+// they stay valid as long as whoever mapped them keeps them mapped.
 type Checkpoint interface {
 	Config() Config
 	// Tensor returns the tensor of that GGUF name.
 	Tensor(name string) (Tensor, bool)
-	Close() error
 }
 
 // Config holds the shapes and constants of a decoder.

@@ -128,14 +128,7 @@ func (m *metadata) fail(name, problem string) {
 	}
 }
 
-func (m *metadata) has(name string) bool {
-	for _, k := range m.file.Keys() {
-		if k == m.key(name) {
-			return true
-		}
-	}
-	return false
-}
+func (m *metadata) has(name string) bool { return m.file.Has(m.key(name)) }
 
 // integer reads a key that is one integer, or one for each layer, all equal.
 func (m *metadata) integer(name string, absent int) int {

@@ -31,9 +31,6 @@ func TestFromGGUFReadsTheConfiguration(t *testing.T) {
 	if _, ok := c.Tensor("output.weight"); ok {
 		t.Error("a tied model has an output matrix")
 	}
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestFromGGUFAccepts(t *testing.T) {

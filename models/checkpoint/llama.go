@@ -24,7 +24,7 @@ const (
 	maxHeads   = 1 << 10
 	maxHeadDim = 1 << 10
 	maxVocab   = 1 << 22
-	maxContext = 1 << 27
+	maxContext = 1 << 20
 	maxClasses = 1 << 16
 )
 
@@ -41,8 +41,6 @@ func (w *weights) Tensor(name string) (Tensor, bool) {
 	t, ok := w.tensors[name]
 	return t, ok
 }
-
-func (w *weights) Close() error { return nil }
 
 // inventory is what a file holds, under its own names.
 type inventory struct {

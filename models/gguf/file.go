@@ -21,6 +21,12 @@ type Tensor struct {
 // Keys returns the metadata keys in file order.
 func (f *File) Keys() []string { return slices.Clone(f.keys) }
 
+// Has says whether the file has the key.
+func (f *File) Has(key string) bool {
+	_, ok := f.values[key]
+	return ok
+}
+
 // Tensors returns the tensors in the order of the header.
 func (f *File) Tensors() []Tensor { return slices.Clone(f.tensors) }
 

@@ -24,7 +24,7 @@ type Options struct {
 	Job string
 	// Record scores a canary text on the model, which is not visible to others
 	// yet. Nil records none, and a server can then not prove its readiness.
-	Record func(*models.Model) (*models.Canary, error)
+	Record func(context.Context, *models.Model) (*models.Canary, error)
 }
 
 // Result describes what was installed.
@@ -52,7 +52,7 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 	if err != nil {
 		return res, fmt.Errorf("%s: %w", o.Path, err)
 	}
-	if err := probe(stage, &m, o.Record); err != nil {
+	if err := probe(ctx, stage, &m, o.Record); err != nil {
 		return res, fmt.Errorf("%s: %w", o.Path, err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -192,14 +192,14 @@ func (p *pack) keepAll(ctx context.Context, f form) error {
 
 // probe opens the staged model as a server would, so that nothing is installed
 // that cannot be served, and records the canary.
-func probe(stage *models.Stage, m *models.Manifest, record func(*models.Model) (*models.Canary, error)) error {
+func probe(ctx context.Context, stage *models.Stage, m *models.Manifest, record func(context.Context, *models.Model) (*models.Canary, error)) error {
 	model, err := stage.Open(*m)
 	if err != nil {
 		return err
 	}
 	err = check(model)
 	if err == nil && record != nil {
-		m.Canary, err = record(model)
+		m.Canary, err = record(ctx, model)
 	}
 	return errors.Join(err, model.Close())
 }
@@ -209,7 +209,6 @@ func check(model *models.Model) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
 	t, err := model.Tokenizer()
 	if err != nil {
 		return err

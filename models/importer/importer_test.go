@@ -262,13 +262,13 @@ func TestImportRecordsTheCanary(t *testing.T) {
 	path := tarOf(t, map[string]string{"model.gguf": demoWeights(t), clientName: smallClient, jobName: smallJob})
 	s := models.NewStore(t.TempDir())
 	failure := errors.New("engine says no")
-	_, err := Import(context.Background(), s, Options{Path: path, Name: "a", Record: func(*models.Model) (*models.Canary, error) { return nil, failure }})
+	_, err := Import(context.Background(), s, Options{Path: path, Name: "a", Record: func(context.Context, *models.Model) (*models.Canary, error) { return nil, failure }})
 	if !errors.Is(err, failure) {
 		t.Fatalf("error %v", err)
 	}
 	checkEmpty(t, s)
 	want := &models.Canary{Text: "moo", Probabilities: []float64{0.25, 0.25, 0.5}, Tolerance: 1e-4}
-	_, err = Import(context.Background(), s, Options{Path: path, Name: "a", Record: func(m *models.Model) (*models.Canary, error) {
+	_, err = Import(context.Background(), s, Options{Path: path, Name: "a", Record: func(_ context.Context, m *models.Model) (*models.Canary, error) {
 		if entries, err := s.List(); err != nil || len(entries) != 0 {
 			t.Errorf("the store shows %v while the canary is scored, %v", entries, err)
 		}
@@ -292,7 +292,7 @@ func TestImportStopsWithContext(t *testing.T) {
 	path := folder(t, map[string]string{"model.gguf": demoWeights(t), clientName: smallClient, jobName: smallJob})
 	s := models.NewStore(t.TempDir())
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err := Import(ctx, s, Options{Path: path, Name: "a", Record: func(*models.Model) (*models.Canary, error) {
+	_, err := Import(ctx, s, Options{Path: path, Name: "a", Record: func(context.Context, *models.Model) (*models.Canary, error) {
 		cancel()
 		return nil, nil
 	}})

@@ -66,9 +66,9 @@ func unpack(ctx context.Context, name, dir string) ([]models.File, error) {
 	return extractTar(ctx, f, dir)
 }
 
-// listFolder lists the regular files of a folder, hidden ones apart. Links are
-// followed: the folder is the user's own, and caches of downloads are made of
-// links.
+// listFolder lists the regular files of a folder, hidden ones apart. Links to
+// files are followed: the folder is the user's own, and caches of downloads are
+// made of links. Links to folders and to nothing are passed over.
 func listFolder(dir string) ([]models.File, error) {
 	var files []models.File
 	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
@@ -82,6 +82,9 @@ func listFolder(dir string) ([]models.File, error) {
 			return nil
 		}
 		info, err := os.Stat(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil || !info.Mode().IsRegular() {
 			return err
 		}

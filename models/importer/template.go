@@ -125,19 +125,23 @@ func split(out, mark string) (before, after string, err error) {
 
 // end returns the token that the template puts behind an answer: the first of
 // the candidates that stands there, or the first that is known where the
-// template does not say.
+// template puts nothing there or cannot render an answer.
 func (c *chat) end(conv conversation, candidates []string) (string, error) {
-	out, err := c.render(false, append(conv.messages(placeholder), [2]string{"assistant", reply})...)
-	if err == nil {
-		_, after, _ := strings.Cut(out, reply)
-		for _, token := range candidates {
-			if strings.HasPrefix(after, token) {
-				return token, nil
-			}
-		}
-	}
 	if len(candidates) == 0 {
 		return "", errors.New("the package names no end-of-sequence token")
+	}
+	out, err := c.render(false, append(conv.messages(placeholder), [2]string{"assistant", reply})...)
+	if err != nil {
+		return candidates[0], nil
+	}
+	_, after, _ := strings.Cut(out, reply)
+	for _, token := range candidates {
+		if strings.HasPrefix(after, token) {
+			return token, nil
+		}
+	}
+	if strings.TrimSpace(after) != "" {
+		return "", fmt.Errorf("chat template: it ends an answer with %.40q, which is none of the package's end tokens %q", after, candidates)
 	}
 	return candidates[0], nil
 }

@@ -6,9 +6,6 @@ import (
 	"cubby/runtime/native/kernel"
 )
 
-// masked is a score that softmax turns into an exact zero.
-const masked = -1e30
-
 // scratch is one thread's working memory for attention.
 type scratch struct {
 	scores   []float32 // [rows of a span][columns]
@@ -174,7 +171,7 @@ func (a *attender) mask(node int) {
 
 func hide(row []float32) {
 	for i := range row {
-		row[i] = masked
+		row[i] = kernel.Masked
 	}
 }
 
@@ -220,12 +217,7 @@ func (a *attender) sum() {
 		if a.plan.seen > 0 {
 			a.k.GemmF32(a.rowCount(), a.plan.seen, a.scores, a.width, a.kv.values[d:], dim, a.out[d:], dim, false)
 		}
-		if a.trunk > 0 {
-			a.k.GemmF32(a.rowCount(), a.trunk, a.scores[a.pre.padded:], a.width, values[d:], n, a.out[d:], dim, a.plan.seen > 0)
-		}
-	}
-	if a.plan.seen == 0 && a.trunk == 0 {
-		clear(a.out)
+		a.k.GemmF32(a.rowCount(), a.trunk, a.scores[a.pre.padded:], a.width, values[d:], n, a.out[d:], dim, a.plan.seen > 0)
 	}
 	for node := max(a.span.lo, a.plan.trunk); node < a.span.hi; node++ {
 		a.sumLine(node)

@@ -1,5 +1,5 @@
 // Package native is the engine in Go: decoder models of the llama family on
-// the CPU, with int8 products in SIMD kernels and no shared library.
+// the CPU, with integer products in SIMD kernels and no shared library.
 //
 // A row's result is the same bits alone or in a batch of any make-up, on any
 // number of threads: every sum of a row runs in one fixed order, and threads
@@ -34,14 +34,17 @@ type Engine struct {
 	w     *weights
 	k     *kernel.Kernel
 	tok   engine.Tokenizer
-	ck    checkpoint.Checkpoint
 	pool  *pool
 	pass  *pass
 	info  engine.Info
 	shown map[labels.Token][]float32 // dequantised output rows that were asked for
 }
 
-// New packs the checkpoint's weights and takes ownership of it.
+// errClosed answers calls behind Close.
+var errClosed = errors.New("the engine is closed")
+
+// New packs the checkpoint's weights, and looks embeddings up in it later: it
+// must stay open until the engine is closed.
 func New(ck checkpoint.Checkpoint, tok engine.Tokenizer, opt Options) (*Engine, error) {
 	k, err := kernel.New(opt.CPU)
 	if err != nil {
@@ -66,7 +69,7 @@ func New(ck checkpoint.Checkpoint, tok engine.Tokenizer, opt Options) (*Engine, 
 		p.close()
 		return nil, fmt.Errorf("the tokenizer has %d tokens, but the weights have rows for %d: the files do not belong together", tok.Len(), w.cfg.Vocab)
 	}
-	e := &Engine{w: w, k: k, tok: tok, ck: ck, pool: p, shown: map[labels.Token][]float32{}}
+	e := &Engine{w: w, k: k, tok: tok, pool: p, shown: map[labels.Token][]float32{}}
 	e.info = engine.Info{
 		Engine: "native", Kernel: string(k.Level()), Device: "cpu", Architecture: w.cfg.Architecture,
 		Threads: opt.Threads, Layers: w.cfg.Layers, Width: w.cfg.Width, Vocab: w.cfg.Vocab,
@@ -82,14 +85,13 @@ func (e *Engine) Info() engine.Info { return e.info }
 // Tokenizer implements engine.Engine.
 func (e *Engine) Tokenizer() engine.Tokenizer { return e.tok }
 
-// Close stops the threads and closes the checkpoint.
+// Close stops the threads.
 func (e *Engine) Close() error {
-	if e.pool == nil {
-		return nil
+	if e.pool != nil {
+		e.pool.close()
+		e.pool = nil
 	}
-	e.pool.close()
-	e.pool = nil
-	return e.ck.Close()
+	return nil
 }
 
 // prefixChunk is how many tokens of a prefix are computed in one pass, so that
@@ -98,6 +100,9 @@ const prefixChunk = 512
 
 // Prefix implements engine.Engine.
 func (e *Engine) Prefix(ctx context.Context, tokens []labels.Token) (engine.Prefix, error) {
+	if e.pool == nil {
+		return nil, errClosed
+	}
 	if err := e.checkTokens(tokens); err != nil {
 		return nil, err
 	}
@@ -118,6 +123,9 @@ func (e *Engine) Prefix(ctx context.Context, tokens []labels.Token) (engine.Pref
 
 // Eval implements engine.Engine.
 func (e *Engine) Eval(ctx context.Context, p engine.Prefix, trees []engine.Tree) ([]engine.Output, error) {
+	if e.pool == nil {
+		return nil, errClosed
+	}
 	pre, ok := p.(*prefix)
 	if !ok {
 		return nil, errors.New("the prefix was computed by another engine")

@@ -75,14 +75,18 @@ type normalizer struct {
 	logZ *float64
 }
 
-// normalize computes log-sum-exp over the vocabulary for the listed states.
+// normalize computes log-sum-exp over the vocabulary for the listed states. It
+// multiplies quantised states, while logits come from float ones: a node's
+// probabilities sum to one within about 1e-4.
 func (e *Engine) normalize(list []normalizer) {
 	if len(list) == 0 {
 		return
 	}
 	e.pool.begin()
 	defer e.pool.end()
-	e.w.vocabOnce.Do(func() { e.w.vocab = pack(e.k, e.pool, rowsOf(e.w.output, nil)) })
+	if e.w.vocab == nil {
+		e.w.vocab = pack(e.k, e.pool, rowsOf(e.w.output, nil))
+	}
 	m := e.w.vocab
 	width := m.Panels() * kernel.Panel
 	n := min(normalizerRows, len(list))

@@ -18,6 +18,7 @@ type plan struct {
 	// longest chain of branch nodes.
 	depth   []int
 	deepest int
+	end     int // positions up to its deepest node
 }
 
 // span is a block of one tree's tokens, whose rows attend together.
@@ -32,6 +33,7 @@ func (s *pass) plan(trees []engine.Tree) {
 	s.rows, s.keyLen = 0, 0
 	for i := range trees {
 		p := newPlan(&trees[i], s.rows, s.keyLen, s.pre.n-trees[i].Back)
+		s.w.rotations(p.end)
 		s.rows += len(p.tree.Tokens)
 		s.keyLen += roundUp(p.trunk, kernel.Panel)
 		s.plans = append(s.plans, p)
@@ -56,6 +58,7 @@ func newPlan(t *engine.Tree, at, keyAt, seen int) plan {
 			p.depth[i] = p.depth[parent] + 1
 			branch[i] = branch[parent]
 		}
+		p.end = max(p.end, seen+p.depth[i]+1)
 		if i >= p.trunk {
 			branch[i]++
 			p.deepest = max(p.deepest, branch[i])

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"sync"
 
 	"cubby/models/checkpoint"
 	"cubby/models/gguf"
@@ -25,10 +24,10 @@ type weights struct {
 	output     checkpoint.Tensor // logit rows; the embedding where the head is tied
 	outputNorm []float32
 	classes    [][]float32 // rows of the sequence-classification head
-	cos, sin   []float32   // [position][HeadDim/2]
+	freqs      []float64   // rotations a position, [HeadDim/2]
+	cos, sin   []float32   // [position][HeadDim/2], for the positions met so far
 
-	vocabOnce sync.Once
-	vocab     *kernel.Matrix // the whole output matrix, packed on first use
+	vocab *kernel.Matrix // the whole output matrix, packed on first use
 }
 
 // loadWeights packs every product of the model, in parallel over its rows.
@@ -83,7 +82,7 @@ func supported(ck checkpoint.Checkpoint) error {
 	}
 	_, factors := ck.Tensor("rope_freqs.weight")
 	switch {
-	case c.RopeScaling != "" && !factors:
+	case c.RopeScaling != "" && (c.RopeScaling != "llama3" || !factors):
 		return fmt.Errorf("the native engine does not know the rotary scaling %q; llama.cpp can run it", c.RopeScaling)
 	case c.HeadDim%kernel.Panel != 0:
 		return fmt.Errorf("the native engine needs a head size that is a multiple of %d, not %d; llama.cpp can run it", kernel.Panel, c.HeadDim)
@@ -231,24 +230,31 @@ func vector(t checkpoint.Tensor) []float32 {
 	return v
 }
 
-// rope fills the table of rotations (Su et al. 2021, RoFormer) for every
-// position. Frequencies are divided by the factors that Llama 3.1 and later
-// models carry for their longer context.
+// rope computes the frequencies of the rotary embedding (Su et al. 2021,
+// RoFormer). They are divided by the factors that Llama 3.1 and later models
+// carry for their longer context.
 func (w *weights) rope(ck checkpoint.Checkpoint) {
 	half := w.cfg.HeadDim / 2
 	var factors []float32
 	if t, ok := ck.Tensor("rope_freqs.weight"); ok {
 		factors = vector(t)
 	}
-	w.cos, w.sin = make([]float32, w.cfg.Context*half), make([]float32, w.cfg.Context*half)
 	for i := range half {
 		freq := math.Pow(w.cfg.RopeBase, -float64(i)/float64(half))
 		if factors != nil {
 			freq /= float64(factors[i])
 		}
-		for pos := range w.cfg.Context {
-			s, c := math.Sincos(float64(pos) * freq)
-			w.cos[pos*half+i], w.sin[pos*half+i] = float32(c), float32(s)
+		w.freqs = append(w.freqs, freq)
+	}
+}
+
+// rotations extends the tables to n positions. They grow with what is asked,
+// not with the context that a file claims.
+func (w *weights) rotations(n int) {
+	for pos := len(w.cos) / len(w.freqs); pos < n; pos++ {
+		for _, f := range w.freqs {
+			s, c := math.Sincos(float64(pos) * f)
+			w.cos, w.sin = append(w.cos, float32(c)), append(w.sin, float32(s))
 		}
 	}
 }

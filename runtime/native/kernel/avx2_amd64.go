@@ -9,7 +9,6 @@ func avx2Kernel() *Kernel {
 	return &Kernel{
 		level:      AVX2,
 		layout:     layout{strip: stripAVX2, group: 2},
-		wide:       true,
 		quantize:   quantizeRowAVX2,
 		mulPanels:  mulPanelsAVX2,
 		gemmF32:    gemmF32AVX2,
@@ -27,7 +26,7 @@ func avx2Kernel() *Kernel {
 
 func quantizeRowAVX2(a *Activations, row int, x, w []float32, scale float32) {
 	q, s := a.at(row)
-	quantizeAVX2(&x[0], unsafe.SliceData(w), scale, a.K/Block, &a.q16[q], &a.scales[s])
+	quantizeAVX2(&x[0], unsafe.SliceData(w), scale, a.K/Block, &a.q[q], &a.scales[s])
 }
 
 func mulPanelsAVX2(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
@@ -37,9 +36,9 @@ func mulPanelsAVX2(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, l
 		for r := r0; r < r1; r += TileRows {
 			q, s := a.at(r)
 			if m.w16 != nil {
-				mulFineTileAVX2(blocks, &a.q16[q], &a.scales[s], &m.w16[col*m.K], ws, &c[r*ldc+col], 4*ldc)
+				mulFineTileAVX2(blocks, &a.q[q], &a.scales[s], &m.w16[col*m.K], ws, &c[r*ldc+col], 4*ldc)
 			} else {
-				mulTileAVX2(blocks, &a.q16[q], &a.scales[s], &m.w8[col*m.K], ws, &c[r*ldc+col], 4*ldc)
+				mulTileAVX2(blocks, &a.q[q], &a.scales[s], &m.w8[col*m.K], ws, &c[r*ldc+col], 4*ldc)
 			}
 		}
 	}

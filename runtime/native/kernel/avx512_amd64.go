@@ -5,7 +5,7 @@ import "unsafe"
 func avx512() *Kernel {
 	return &Kernel{
 		level:      AVX512VNNI,
-		layout:     layout{strip: Panel, group: 4, flip: -128},
+		layout:     layout{strip: Panel, group: 2},
 		quantize:   quantizeRowAVX512,
 		mulPanels:  mulPanelsAVX512,
 		gemmF32:    gemmF32AVX512,
@@ -23,16 +23,21 @@ func avx512() *Kernel {
 
 func quantizeRowAVX512(a *Activations, row int, x, w []float32, scale float32) {
 	q, s := a.at(row)
-	quantizeAVX512(&x[0], unsafe.SliceData(w), scale, a.K/Block, &a.q8[q], &a.scales[s], &a.corrections[s])
+	quantizeAVX512(&x[0], unsafe.SliceData(w), scale, a.K/Block, &a.q[q], &a.scales[s])
 }
 
 func mulPanelsAVX512(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
 	blocks := m.K / Block
 	for p := p0; p < p1; p++ {
-		w, ws := &m.w8[p*Panel*m.K], &m.scales[p*Panel*blocks]
+		w := p * Panel * m.K
+		ws := &m.scales[p*Panel*blocks]
 		for r := r0; r < r1; r += TileRows {
 			q, s := a.at(r)
-			mulTileAVX512(blocks, &a.q8[q], &a.scales[s], &a.corrections[s], w, ws, &c[r*ldc+p*Panel], 4*ldc)
+			if m.w16 != nil {
+				mulFineTileAVX512(blocks, &a.q[q], &a.scales[s], &m.w16[w], ws, &c[r*ldc+p*Panel], 4*ldc)
+			} else {
+				mulTileAVX512(blocks, &a.q[q], &a.scales[s], &m.w8[w], ws, &c[r*ldc+p*Panel], 4*ldc)
+			}
 		}
 	}
 }

@@ -5,12 +5,17 @@ package kernel
 // mulTileAVX512 multiplies six rows with a panel of 32 columns; ldc is in bytes.
 //
 //go:noescape
-func mulTileAVX512(blocks int, a *int8, as *float32, corrections *int32, w *int8, ws *float32, c *float32, ldc int)
+func mulTileAVX512(blocks int, a *int16, as *float32, w *int8, ws *float32, c *float32, ldc int)
 
-// quantizeAVX512 quantises one row to int8; w may be nil.
+// mulFineTileAVX512 multiplies six rows with a panel of 32 columns; ldc is in bytes.
 //
 //go:noescape
-func quantizeAVX512(x *float32, w *float32, scale float32, blocks int, q *int8, scales *float32, corrections *int32)
+func mulFineTileAVX512(blocks int, a *int16, as *float32, w *int16, ws *float32, c *float32, ldc int)
+
+// quantizeAVX512 quantises one row to int16; w may be nil.
+//
+//go:noescape
+func quantizeAVX512(x *float32, w *float32, scale float32, blocks int, q *int16, scales *float32)
 
 // gemmTileAVX512 computes c = a*b or c += a*b for 1 to 6 rows of two vectors; strides are in bytes.
 //

@@ -3,14 +3,14 @@
 // transformer, on one thread.
 //
 // It comes in levels, one for each family of CPU instructions, chosen at start
-// from what the CPU has. All levels sum a block's integer products exactly;
-// float results differ only in the order of sums and in fused multiply-adds.
+// from what the CPU has. All levels quantise to the same integers and sum a
+// block's products exactly; their float results differ only in the order of
+// sums and in fused multiply-adds.
 //
-// Weights are int8, as in a Q8_0 file, and used unrounded. Activations are int16
-// on the portable and AVX2 levels, where exact products of either kind take the
-// same instructions, and int8 on AVX-512 VNNI, whose byte products are twice as
-// fast and move distributions further from those of float32 arithmetic;
-// docs/performance.md has the figures.
+// Activations are int16: with int8 the students' distributions moved two to
+// four times further from those of float32 arithmetic (docs/performance.md).
+// Weights are int8 where their file has them so, and used unrounded; others are
+// fine, with 12 bits in an int16.
 //
 // Within one level every float sum has a fixed order that depends on nothing
 // but its own row and column: a row's result has the same bits whatever rows
@@ -48,8 +48,6 @@ const (
 type Kernel struct {
 	level  Level
 	layout layout
-	// wide: activations are kept as int16 instead of int8.
-	wide bool
 
 	quantize   func(a *Activations, row int, x, w []float32, scale float32)
 	mulPanels  func(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int)

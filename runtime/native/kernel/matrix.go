@@ -32,24 +32,19 @@ func (m *Matrix) Steps() int {
 
 // layout is how a level orders the weights of a panel: in strips of columns,
 // each strip in groups of consecutive inputs, the strip's columns of one group
-// side by side: [strip][K/group][column][group]. Scales go
-// [strip][K/32][column]. What is stored is the weight xor flip.
-type layout struct {
-	strip, group int
-	flip         int8
-}
+// side by side: [strip][K/group][column][group]. Scales go [strip][K/32][column].
+type layout struct{ strip, group int }
 
 // NewMatrix returns a matrix of n output columns × kk inputs, all zero. A fine
-// one keeps twice the bytes a weight, for weights that int8 would round; levels
-// with int8 activations have none, and return a plain one. It panics unless kk
-// is a positive multiple of Block and n is positive.
+// one keeps twice the bytes a weight, for weights that int8 would round. It
+// panics unless kk is a positive multiple of Block and n is positive.
 func (k *Kernel) NewMatrix(n, kk int, fine bool) *Matrix {
 	if n <= 0 || kk <= 0 || kk%Block != 0 {
 		panic(fmt.Sprintf("kernel: matrix of %d columns × %d inputs: want at least one column, and inputs in a positive multiple of %d", n, kk, Block))
 	}
 	cols := (n + Panel - 1) / Panel * Panel
 	m := &Matrix{N: n, K: kk, level: k.level, layout: k.layout, scales: make([]float32, cols*kk/Block)}
-	if fine && k.wide {
+	if fine {
 		m.w16 = make([]int16, cols*kk)
 	} else {
 		m.w8 = make([]int8, cols*kk)
@@ -85,7 +80,7 @@ func packColumn[T int8 | int16](w []T, q []int16, l layout, lane int) {
 	for i := 0; i < len(q); i += l.group {
 		dst, src := w[i*l.strip:i*l.strip+l.group], q[i:i+l.group]
 		for j, v := range src {
-			dst[j] = T(v) ^ T(l.flip)
+			dst[j] = T(v)
 		}
 	}
 }
@@ -96,9 +91,9 @@ func packColumn[T int8 | int16](w []T, q []int16, l layout, lane int) {
 // rounded up to TileRows and for every column of the panels; the rows beyond r1
 // and the columns beyond N receive values of no meaning.
 func (k *Kernel) MulPanels(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
-	if m.level != k.level || a.level != k.level || m.K != a.K {
-		panic(fmt.Sprintf("kernel: multiply by %s: weights have %d inputs and were packed by %s, activations have %d and were made for %s",
-			k.level, m.K, m.level, a.K, a.level))
+	if m.level != k.level || m.K != a.K {
+		panic(fmt.Sprintf("kernel: multiply by %s: weights have %d inputs and were packed by %s, activations have %d",
+			k.level, m.K, m.level, a.K))
 	}
 	if p0 < 0 || p1 > m.Panels() || r0 < 0 || r0%TileRows != 0 || r1 > a.Rows {
 		panic(fmt.Sprintf("kernel: multiply panels [%d, %d) of %d and rows [%d, %d) of %d: out of range, or the first row is no multiple of %d",

@@ -9,18 +9,11 @@ import (
 	"testing"
 )
 
-// quants returns the integers of one row of a, and its scales, whatever the
-// level's layout.
+// quants returns the integers of one row of a, and its scales.
 func quants(a *Activations, row int) (q []int16, scales []float32) {
 	i, s := a.at(row)
 	for range a.K / Block {
-		for j := range Block {
-			if a.wide {
-				q = append(q, a.q16[i+j])
-			} else {
-				q = append(q, int16(a.q8[i+j]))
-			}
-		}
+		q = append(q, a.q[i:i+Block]...)
 		scales = append(scales, a.scales[s])
 		i, s = i+TileRows*Block, s+TileRows
 	}
@@ -170,9 +163,8 @@ func TestSameBitsAnyTiling(t *testing.T) {
 		c := make([]float32, padRows(rows)*n)
 		k.MulPanels(m, whole, 0, m.Panels(), 0, rows, c, n)
 
-		alone := k.NewActivations(rows, kk)
 		for row := range x {
-			alone.Reshape(1+r.IntN(12), kk)
+			alone := k.NewActivations(1+r.IntN(12), kk)
 			at := r.IntN(alone.Rows)
 			k.Quantize(alone, at, x[row], nil, 1)
 			d := make([]float32, padRows(alone.Rows)*n)

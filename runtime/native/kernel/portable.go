@@ -7,7 +7,6 @@ func portable() *Kernel {
 	return &Kernel{
 		level:      Portable,
 		layout:     layout{strip: Panel, group: Block},
-		wide:       true,
 		quantize:   quantizePortable,
 		mulPanels:  mulPanelsPortable,
 		gemmF32:    gemmF32Portable,

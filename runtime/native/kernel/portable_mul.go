@@ -23,12 +23,8 @@ func quantizePortable(a *Activations, row int, x, w []float32, scale float32) {
 			top = max(top, math.Float32bits(v)&^(1<<31))
 		}
 		var inverse float32
-		a.scales[si], inverse = blockScale(top, a.steps())
-		if a.wide {
-			roundBlock(a.q16[qi:qi+Block], &y, inverse)
-		} else {
-			a.corrections[si] = -128 * roundBlock(a.q8[qi:qi+Block], &y, inverse)
-		}
+		a.scales[si], inverse = blockScale(top)
+		roundBlock(a.q[qi:qi+Block], &y, inverse)
 		x = x[Block:]
 		if w != nil {
 			w = w[Block:]
@@ -37,20 +33,17 @@ func quantizePortable(a *Activations, row int, x, w []float32, scale float32) {
 	}
 }
 
-// roundBlock writes y·inverse, rounded, to q and returns their sum. An inverse
-// of 0 gives zeros even where y is not finite.
-func roundBlock[T int8 | int16](q []T, y *[Block]float32, inverse float32) (sum int32) {
+// roundBlock writes y·inverse, rounded, to q. An inverse of 0 gives zeros even
+// where y is not finite.
+func roundBlock(q []int16, y *[Block]float32, inverse float32) {
 	if inverse == 0 {
 		clear(q)
-		return 0
+		return
 	}
 	const round = 3 << 22 // as in exp32
 	for i, v := range y {
-		n := int32(float32(float32(v*inverse)+round) - round)
-		q[i] = T(n)
-		sum += n
+		q[i] = int16(float32(float32(v*inverse)+round) - round)
 	}
-	return sum
 }
 
 func mulPanelsPortable(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
@@ -77,7 +70,7 @@ func mulTilePortable[T int8 | int16](w []T, ws []float32, a *Activations, r int,
 	qi, si := a.at(r)
 	var rows sixRows
 	for len(w) > 0 {
-		rows.pack(a.q16[qi : qi+TileRows*Block])
+		rows.pack(a.q[qi : qi+TileRows*Block])
 		scales := (*[TileRows]float32)(a.scales[si:])
 		for j := range Panel {
 			for i, sum := range dotRows(&rows, (*[Block]T)(w[j*Block:])) {

@@ -17,17 +17,16 @@ func main() {
 	flag.Parse()
 	switch *level {
 	case "avx2":
-		v := &vectors{suffix: "AVX2", lanes: 8, steps: 32767, reg: ymm}
+		v := &vectors{suffix: "AVX2", lanes: 8, reg: ymm}
 		v.constants()
 		mulTileAVX2("mulTile", 1)
 		mulTileAVX2("mulFineTile", 2)
-		v.quantizeAVX2()
 		v.all()
 	case "avx512":
-		v := &vectors{suffix: "AVX512", lanes: 16, steps: 127, reg: zmm}
+		v := &vectors{suffix: "AVX512", lanes: 16, reg: zmm}
 		v.constants()
-		mulTileAVX512()
-		v.quantizeAVX512()
+		mulTileAVX512("mulTile", 1)
+		mulTileAVX512("mulFineTile", 2)
 		v.all()
 	default:
 		log.Fatalf("-level %q: want avx2 or avx512", *level)
@@ -38,6 +37,7 @@ func main() {
 // all writes the functions whose text differs between levels in the width of
 // the registers alone.
 func (v *vectors) all() {
+	v.quantize()
 	v.gemmTile()
 	v.sumSquares()
 	v.dot()

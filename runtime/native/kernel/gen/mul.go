@@ -93,16 +93,15 @@ func addPairs(acc []reg.VecVirtual, a, w reg.Register, pair, weight int) {
 	}
 }
 
-// mulTileAVX512 writes the int8 product of a tile of six rows with a panel of 32
-// columns. VPDPBUSD multiplies unsigned by signed bytes: weights have 128 added,
-// and each block's sum starts from the correction -128 × the sum of its
-// activations.
-func mulTileAVX512() {
+// mulTileAVX512 writes the product of a tile of six rows with a panel of 32
+// columns, on pairs of int16 as well: VPDPWSSD adds a pair's products to a sum in
+// one instruction. weight is the size of one in bytes.
+func mulTileAVX512(name string, weight int) {
 	v := &vectors{suffix: "AVX512", lanes: 16, reg: zmm}
-	v.function("mulTile", "(blocks int, a *int8, as *float32, corrections *int32, w *int8, ws *float32, c *float32, ldc int)",
+	v.function(name, fmt.Sprintf("(blocks int, a *int16, as *float32, w *int%d, ws *float32, c *float32, ldc int)", 8*weight),
 		"multiplies six rows with a panel of 32 columns; ldc is in bytes.")
 	blocks := Load(Param("blocks"), GP64())
-	a, as, corrections := Load(Param("a"), GP64()), Load(Param("as"), GP64()), Load(Param("corrections"), GP64())
+	a, as := Load(Param("a"), GP64()), Load(Param("as"), GP64())
 	w, ws := Load(Param("w"), GP64()), Load(Param("ws"), GP64())
 	total := v.many(2 * tileRows)
 	for _, t := range total {
@@ -110,18 +109,22 @@ func mulTileAVX512() {
 	}
 	Label("block")
 	sums := v.many(2 * tileRows)
-	for i, s := range sums {
-		VPBROADCASTD(Mem{Base: corrections, Disp: 4 * (i / 2)}, s)
+	for _, s := range sums {
+		v.zero(s)
 	}
-	for group := range block / 4 {
+	load := func(from Mem, to reg.VecVirtual) { VPMOVSXBW(from, to) }
+	if weight == 2 {
+		load = func(from Mem, to reg.VecVirtual) { VMOVDQU64(from, to) }
+	}
+	for pair := range block / 2 {
 		w0, w1 := ZMM(), ZMM()
-		VMOVDQU64(Mem{Base: w, Disp: 128 * group}, w0)
-		VMOVDQU64(Mem{Base: w, Disp: 128*group + 64}, w1)
+		load(Mem{Base: w, Disp: 64 * weight * pair}, w0)
+		load(Mem{Base: w, Disp: 64*weight*pair + 32*weight}, w1)
 		for r := range tileRows {
 			x := ZMM()
-			VPBROADCASTD(Mem{Base: a, Disp: block*r + 4*group}, x)
-			VPDPBUSD(x, w0, sums[2*r])
-			VPDPBUSD(x, w1, sums[2*r+1])
+			VPBROADCASTD(Mem{Base: a, Disp: 2*block*r + 4*pair}, x)
+			VPDPWSSD(x, w0, sums[2*r])
+			VPDPWSSD(x, w1, sums[2*r+1])
 		}
 	}
 	s := v.many(2)
@@ -133,10 +136,9 @@ func mulTileAVX512() {
 		VCVTDQ2PS(sum, sum)
 		VFMADD231PS(t, sum, total[i])
 	}
-	ADDQ(U32(block*tileRows), a)
+	ADDQ(U32(2*block*tileRows), a)
 	ADDQ(Imm(4*tileRows), as)
-	ADDQ(Imm(4*tileRows), corrections)
-	ADDQ(U32(32*block), w)
+	ADDQ(U32(32*block*weight), w)
 	ADDQ(Imm(4*32), ws)
 	DECQ(blocks)
 	JNE(LabelRef("block"))

@@ -6,6 +6,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
+// steps is kernel.steps, the greatest quantised activation.
+const steps = 32767
+
 // quantizer holds the registers of a function that quantises one row; see
 // quantizePortable for what it computes.
 type quantizer struct {
@@ -74,74 +77,56 @@ func (z *quantizer) and(m Mem, r, dst reg.VecVirtual) {
 	}
 }
 
-// next moves on by one block of values of the given size.
-func (z *quantizer) next(size int) {
+// next moves on by one block.
+func (z *quantizer) next() {
 	ADDQ(Imm(4*block), z.x)
-	ADDQ(U32(size*block*tileRows), z.q)
+	ADDQ(U32(2*block*tileRows), z.q)
 	ADDQ(Imm(4*tileRows), z.scales)
 	DECQ(z.blocks)
 	JNE(LabelRef("block"))
 }
 
-func (v *vectors) quantizeAVX2() {
+// quantize writes one row of activations.
+func (v *vectors) quantize() {
 	v.function("quantize", "(x *float32, w *float32, scale float32, blocks int, q *int16, scales *float32)",
 		"quantises one row to int16; w may be nil.")
 	z := v.openQuantizer()
 	Label("block")
 	y := z.values()
 	z.round(y)
+	z.store(y)
+	Label("next")
+	z.next()
+	end()
+	z.emptyBlocks()
+}
+
+// store writes a block's integers as int16.
+func (z *quantizer) store(y []reg.VecVirtual) {
+	if z.lanes == 16 {
+		VPMOVSDW(y[0], Mem{Base: z.q})
+		VPMOVSDW(y[1], Mem{Base: z.q, Disp: 32})
+		return
+	}
 	for i := 0; i < 4; i += 2 {
 		VPACKSSDW(y[i+1], y[i], y[i])
 		VPERMQ(Imm(0b11011000), y[i], y[i])
 		VMOVDQU(y[i], Mem{Base: z.q, Disp: 16 * i})
 	}
-	Label("next")
-	z.next(2)
-	end()
-	z.emptyBlocks(func() {
-		none := YMM()
-		VPXOR(none, none, none)
-		VMOVDQU(none, Mem{Base: z.q})
-		VMOVDQU(none, Mem{Base: z.q, Disp: 32})
-	})
-}
-
-func (v *vectors) quantizeAVX512() {
-	v.function("quantize", "(x *float32, w *float32, scale float32, blocks int, q *int8, scales *float32, corrections *int32)",
-		"quantises one row to int8; w may be nil.")
-	z := v.openQuantizer()
-	corrections := Load(Param("corrections"), GP64())
-	Label("block")
-	y := z.values()
-	z.round(y)
-	VPMOVSDB(y[0], Mem{Base: z.q})
-	VPMOVSDB(y[1], Mem{Base: z.q, Disp: 16})
-	sum := GP32()
-	VMOVD(z.reduce(VPADDD, tree(VPADDD, y)), sum)
-	NEGL(sum)
-	SHLL(Imm(7), sum)
-	MOVL(sum, Mem{Base: corrections})
-	Label("next")
-	ADDQ(Imm(4*tileRows), corrections)
-	z.next(1)
-	end()
-	z.emptyBlocks(func() {
-		none := YMM()
-		VPXOR(none, none, none)
-		VMOVDQU(none, Mem{Base: z.q})
-		MOVL(U32(0), Mem{Base: corrections})
-	})
 }
 
 // emptyBlocks writes the two rare ends of a block: all zero, and the scale
 // either 0 or NaN.
-func (z *quantizer) emptyBlocks(clear func()) {
+func (z *quantizer) emptyBlocks() {
 	Label("zero")
 	MOVL(U32(0), Mem{Base: z.scales})
 	JMP(LabelRef("clear"))
 	Label("bad")
 	MOVL(U32(0x7fc00000), Mem{Base: z.scales})
 	Label("clear")
-	clear()
+	none := YMM()
+	VPXOR(none, none, none)
+	VMOVDQU(none, Mem{Base: z.q})
+	VMOVDQU(none, Mem{Base: z.q, Disp: 32})
 	JMP(LabelRef("next"))
 }

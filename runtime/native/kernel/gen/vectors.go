@@ -13,7 +13,6 @@ import (
 type vectors struct {
 	suffix string
 	lanes  int
-	steps  float64 // greatest quantised activation
 	reg    func() reg.VecVirtual
 	consts map[string]Mem
 }
@@ -39,7 +38,7 @@ func (v *vectors) constants() {
 		{"p3", f32(4.1665795894e-2)}, {"p4", f32(1.6666665459e-1)}, {"p5", f32(5.0000001201e-1)},
 		{"one", f32(1)}, {"expmin", f32(-75)}, {"expmax", f32(88.72283)},
 		{"inf", 0x7f800000}, {"abs", 0x7fffffff},
-		{"steps", f32(v.steps)}, {"1/steps", f32(1 / v.steps)},
+		{"steps", f32(steps)}, {"1/steps", f32(1.0 / steps)},
 	}
 	base := GLOBL("constants"+v.suffix, RODATA|NOPTR)
 	v.consts = map[string]Mem{}
