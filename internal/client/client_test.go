@@ -240,7 +240,7 @@ func TestServerErrors(t *testing.T) {
 		want string
 	}{
 		{"error object", func(w http.ResponseWriter, _ *http.Request) { (&fake{}).fail(w, 404, "unknown_model") }, "no: try less"},
-		{"no object", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 502) }, "the server answered 502 Bad Gateway"},
+		{"no object", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) }, "the server answered 502 Bad Gateway"},
 		{"no key", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "set CUBBY_API_KEY"},
 		{"not JSON", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "does not answer like a classify-server"},
 		{"too few results", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"results":[]}`) }, "gave 0 results to 1 texts"},

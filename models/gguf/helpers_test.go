@@ -22,7 +22,6 @@ func (b raw) u64(v uint64) raw  { return binary.LittleEndian.AppendUint64(b, v) 
 func (b raw) text(s string) raw { return append(b.u64(uint64(len(s))), s...) }
 func (b raw) zeros(n int) raw   { return append(b, make([]byte, n)...) }
 func (b raw) align(n int) raw   { return b.zeros((n - len(b)%n) % n) }
-func (b raw) pair(k string) raw { return b.text(k) }
 func (b raw) dims(n ...uint64) raw {
 	b = b.u32(uint32(len(n)))
 	for _, v := range n {

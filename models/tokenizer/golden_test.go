@@ -166,8 +166,7 @@ func TestGoldenCutVocabulary(t *testing.T) {
 		kept := true
 		for i, id := range g.IDs {
 			kept = kept && !whole.isAdded(id)
-			spelt := string(appendLetters(nil, whole.model.pieces[id]))
-			cut, ok := tok.model.ids[spelt]
+			cut, ok := tok.model.ids[string(appendLetters(nil, whole.model.pieces[id]))]
 			want[i] = cut
 			kept = kept && ok
 		}
