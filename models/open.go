@@ -35,6 +35,10 @@ func (s *Store) Open(ref string) (*Model, error) {
 // named lets a report of damage speak of the model as the user did.
 func named(err error, ref string) error {
 	var damage *IntegrityError
+	if errors.Is(err, ErrNotFound) && ValidName(ref) == nil {
+		// The name is there, so the model was.
+		return &IntegrityError{Model: ref, File: ManifestName, Problem: "it is missing", Repair: importCommand(ref)}
+	}
 	if errors.As(err, &damage) && ValidName(ref) == nil {
 		damage.Model, damage.Repair = ref, importCommand(ref)
 	}

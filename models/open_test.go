@@ -186,3 +186,28 @@ func TestWithoutTheDemo(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A damaged model is never mistaken for an absent one.
+func TestMissingManifestIsDamage(t *testing.T) {
+	s := NewStore(t.TempDir())
+	d := DigestOf([]byte("a model"))
+	if err := os.MkdirAll(filepath.Join(s.Root(), "names"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.namePath(DemoName), []byte(d.String()+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var damage *IntegrityError
+	if _, err := Resolve(s, DemoName); !errors.As(err, &damage) {
+		t.Errorf("resolve: %v, want an integrity error", err)
+	}
+	if err := s.Verify(DemoName); !errors.As(err, &damage) {
+		t.Errorf("verify: %v, want an integrity error", err)
+	}
+	if err := os.WriteFile(s.namePath(DemoName), []byte("garbage"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(DemoName); err != nil {
+		t.Errorf("a name that names nothing cannot be removed: %v", err)
+	}
+}

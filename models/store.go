@@ -180,6 +180,9 @@ func (s *Store) manifest(d Digest) (*Manifest, error) {
 // digest removes a model that has no name.
 func (s *Store) Remove(ref string) error {
 	d, err := s.lookup(ref)
+	if errors.As(err, new(*IntegrityError)) {
+		return removeDurably(s.namePath(ref)) // a name that names nothing
+	}
 	if err != nil {
 		return err
 	}

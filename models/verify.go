@@ -42,7 +42,7 @@ func (s *Store) Verify(ref string) error {
 	if err != nil {
 		return err
 	}
-	return s.verify(d, true)
+	return named(s.verify(d, true), ref)
 }
 
 // verify checks a stored model against its manifest. Unless full is set, a

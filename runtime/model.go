@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	goruntime "runtime"
 	"sync"
 	"time"
 
@@ -27,7 +28,11 @@ const DefaultQueueTokens = 32768
 type Options struct {
 	BatchTokens int // token budget of one pass; the engine's own limit caps it
 	QueueTokens int // most tokens admitted at once, waiting and running
-	Observer    Observer
+	// TextTokens is the most tokens of one text; 0 for what the context holds.
+	// A pass cannot be interrupted for another text: this bounds how long one
+	// keeps the others waiting.
+	TextTokens int
+	Observer   Observer
 }
 
 // Observer hears what the runtime measures. Its methods are called on hot
@@ -49,6 +54,7 @@ type Model struct {
 	scorer    *scorer
 	scheduler *scheduler
 	observer  Observer
+	encoders  chan struct{} // slots of those who tokenise: a long text takes memory
 	info      Info
 	closing   sync.Once
 	closed    error
@@ -65,12 +71,16 @@ func Open(m *models.Model, eng engine.Engine, opt Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opt.TextTokens > 0 {
+		s.limit = min(s.limit, opt.TextTokens+len(s.prompt.head.tokens))
+	}
 	return &Model{
 		model:     m,
 		engine:    eng,
 		scorer:    s,
 		scheduler: newScheduler(s.run, opt.BatchTokens, opt.QueueTokens, opt.Observer, rand.Float64),
 		observer:  opt.Observer,
+		encoders:  make(chan struct{}, 2*goruntime.GOMAXPROCS(0)),
 		info: Info{
 			Model:         m.Manifest.Name,
 			Artifact:      m.Digest,
@@ -86,8 +96,8 @@ func Open(m *models.Model, eng engine.Engine, opt Options) (*Model, error) {
 
 // withDefaults fills what was left zero and checks the rest.
 func (o Options) withDefaults(info engine.Info) (Options, error) {
-	if o.BatchTokens < 0 || o.QueueTokens < 0 {
-		return o, fmt.Errorf("batch tokens %d and queue tokens %d must not be negative", o.BatchTokens, o.QueueTokens)
+	if o.BatchTokens < 0 || o.QueueTokens < 0 || o.TextTokens < 0 {
+		return o, fmt.Errorf("batch tokens %d, queue tokens %d and text tokens %d must not be negative", o.BatchTokens, o.QueueTokens, o.TextTokens)
 	}
 	if o.BatchTokens == 0 {
 		o.BatchTokens = DefaultBatchTokens
@@ -140,6 +150,12 @@ func (m *Model) Score(ctx context.Context, req Request) ([]Result, error) {
 // prepare makes a job of each text that can be scored, with its place in the
 // request, and writes the errors of the others to results.
 func (m *Model) prepare(ctx context.Context, req Request, results []Result) ([]*job, []int, error) {
+	select {
+	case m.encoders <- struct{}{}:
+		defer func() { <-m.encoders }()
+	case <-ctx.Done():
+		return nil, nil, contextError(ctx)
+	}
 	start := time.Now()
 	jobs := make([]*job, 0, len(req.Texts))
 	places := make([]int, 0, len(req.Texts))

@@ -63,12 +63,14 @@ func (s *scheduler) refuse(ctx context.Context, cost, class int) *Error {
 		return &Error{Code: CodeDraining, Message: "the model is closing and takes no more texts"}
 	case ctx.Err() != nil:
 		return contextError(ctx)
+	case s.tokens() == 0 && s.hopeless(ctx, cost):
+		return &Error{Code: CodeDeadline, Message: "the deadline cannot be met: the request alone takes longer"}
 	case s.tokens() == 0:
 		return nil
 	case s.tokens()+cost > s.limit:
 		return &Error{Code: CodeOverloaded, Message: "the queue is full", RetryAfter: s.retryAfter()}
 	case s.late(ctx, cost, class):
-		return &Error{Code: CodeDeadline, Message: "the deadline cannot be met: too much work is ahead"}
+		return &Error{Code: CodeOverloaded, Message: "the deadline cannot be met: too much work is ahead", RetryAfter: s.retryAfter()}
 	}
 	return nil
 }
@@ -85,6 +87,15 @@ func (s *scheduler) late(ctx context.Context, cost, class int) bool {
 		ahead += s.queued[bulk]
 	}
 	return time.Now().Add(s.rate.time(ahead + cost)).After(deadline)
+}
+
+// hopeless reports whether a call would miss its deadline by far even alone.
+// The factor forgives a rate that was measured in a bad moment: an idle
+// scheduler must accept what it may be able to do, or the rate never corrects
+// itself.
+func (s *scheduler) hopeless(ctx context.Context, cost int) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Now().Add(s.rate.time(cost)/4).After(deadline)
 }
 
 // retryAfter estimates when the queue will be empty.

@@ -70,8 +70,8 @@ func TestDeadlineThatCannotBeMet(t *testing.T) {
 		short, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 		defer cancel()
 		ok := b.submit(short, interactive, newJob(10, 100)) // 100 ahead: the waiting bulk work yields
-		b.want(b.submit(short, interactive, newJob(11, 100)), CodeDeadline)
-		b.want(b.submit(short, bulk, newJob(12, 10)), CodeDeadline)
+		b.want(b.submit(short, interactive, newJob(11, 100)), CodeOverloaded)
+		b.want(b.submit(short, bulk, newJob(12, 10)), CodeOverloaded)
 		b.after(200 * perToken)
 		b.want(ok, "")
 		if st := b.end(); st.Cancelled != 0 || st.Refused != 2 {
@@ -168,4 +168,23 @@ func TestMeterWeighsByTokens(t *testing.T) {
 	if got := m.time(1000); got < time.Second || got > 1100*time.Millisecond {
 		t.Errorf("1,000 tokens take %v, want about 1 s", got)
 	}
+}
+
+// An idle scheduler takes what it may be able to do, not what is hopeless.
+func TestHopelessCallIsRefusedWhenIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 10000)
+		measured := b.submit(t.Context(), interactive, newJobs(1, 10, 100)...)
+		b.after(1000 * perToken)
+		b.want(measured, "")
+		short, cancel := context.WithTimeout(t.Context(), 100*perToken)
+		defer cancel()
+		b.want(b.submit(short, interactive, newJobs(20, 5, 100)...), CodeDeadline)
+		possible := b.submit(short, interactive, newJob(30, 90))
+		b.after(90 * perToken)
+		b.want(possible, "")
+		if st := b.end(); st.Refused != 5 {
+			t.Errorf("stats %+v", st)
+		}
+	})
 }

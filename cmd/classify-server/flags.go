@@ -33,6 +33,7 @@ type program struct {
 	addr, model, home, cpu          string
 	logFormat, keyFile              string
 	threads, batchTokens, queueSize int
+	textTokens                      int
 	maxBody                         int64
 	requestTimeout, drainDelay      time.Duration
 }
@@ -67,6 +68,7 @@ func (p *program) flags() []cli.Flag {
 		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable, avx2 or avx512vnni", Sources: env("CUBBY_CPU"), Destination: &p.cpu},
 		&cli.IntFlag{Name: "batch-tokens", Usage: "spend at most `N` tokens on one pass", Value: runtime.DefaultBatchTokens, Sources: env("CUBBY_BATCH_TOKENS"), Destination: &p.batchTokens},
 		&cli.IntFlag{Name: "queue-tokens", Usage: "admit at most `N` tokens at once; more is refused with 503", Value: runtime.DefaultQueueTokens, Sources: env("CUBBY_QUEUE_TOKENS"), Destination: &p.queueSize},
+		&cli.IntFlag{Name: "max-text-tokens", Usage: "cut, or refuse, a text behind `N` tokens; 0 for what the model's context holds", Value: server.DefaultTextTokens, Sources: env("CUBBY_MAX_TEXT_TOKENS"), Destination: &p.textTokens},
 		&cli.Int64Flag{Name: "max-body", Usage: "read request bodies of at most `N` bytes; more is refused with 413", Value: server.DefaultMaxBody, Sources: env("CUBBY_MAX_BODY"), Destination: &p.maxBody},
 		&cli.DurationFlag{Name: "request-timeout", Usage: "give up a request after this `TIME`", Value: server.DefaultRequestTimeout, Sources: env("CUBBY_REQUEST_TIMEOUT"), Destination: &p.requestTimeout},
 		&cli.DurationFlag{Name: "drain-delay", Usage: "when stopping, serve on for this `TIME` while /readyz already says no", Sources: env("CUBBY_DRAIN_DELAY"), Destination: &p.drainDelay},
@@ -88,6 +90,7 @@ func (p *program) check(args []string) error {
 		{"threads", int64(p.threads), 0},
 		{"batch-tokens", int64(p.batchTokens), 1},
 		{"queue-tokens", int64(p.queueSize), 1},
+		{"max-text-tokens", int64(p.textTokens), 0},
 		{"max-body", p.maxBody, 1},
 		{"request-timeout", int64(p.requestTimeout), 1},
 		{"drain-delay", int64(p.drainDelay), 0},
@@ -121,7 +124,8 @@ func (p *program) serve(ctx context.Context, args []string) error {
 
 func (p *program) open(m *server.Metrics) (server.Backend, error) {
 	model, err := load.Model(p.model, load.Options{
-		Home: p.home, Threads: p.threads, CPU: p.cpu, BatchTokens: p.batchTokens, QueueTokens: p.queueSize, Observer: m,
+		Home: p.home, Threads: p.threads, CPU: p.cpu, BatchTokens: p.batchTokens, QueueTokens: p.queueSize, TextTokens: p.textTokens,
+		Observer: m,
 	})
 	if err != nil {
 		return nil, err

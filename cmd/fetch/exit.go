@@ -35,7 +35,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 func usageFailed(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
 
 // diskErrors are those of a file system that takes no more.
-var diskErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO}
+var diskErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EFBIG}
 
 // exitCode is the only place that chooses one.
 func exitCode(ctx context.Context, err error) int {

@@ -27,6 +27,8 @@ type Options struct {
 	// admitted at once. 0 for the defaults of package runtime.
 	BatchTokens int
 	QueueTokens int
+	// TextTokens is the most tokens of one text; 0 for what the context holds.
+	TextTokens int
 	// Observer hears about passes; nil for nobody.
 	Observer runtime.Observer
 }
@@ -81,6 +83,7 @@ func start(m *models.Model, opt Options) (*runtime.Model, error) {
 	r, err := runtime.Open(m, eng, runtime.Options{
 		BatchTokens: opt.BatchTokens,
 		QueueTokens: opt.QueueTokens,
+		TextTokens:  opt.TextTokens,
 		Observer:    opt.Observer,
 	})
 	if err != nil {

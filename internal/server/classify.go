@@ -171,7 +171,9 @@ func (s *Server) readRequest(c *gin.Context) (*request, error) {
 		size = s.opt.MaxBody
 	}
 	// An idle server takes any body; beyond that, memory is bounded by refusal.
-	if held := s.bodies.Add(size); held > size && held > bodiesInFlight*s.opt.MaxBody {
+	// Small bodies are bounded by the number of connections: they get through
+	// while others hold back what they have announced.
+	if held := s.bodies.Add(size); size > smallBody && held > size && held/bodiesInFlight > s.opt.MaxBody {
 		s.bodies.Add(-size)
 		return nil, &failure{Code: runtime.CodeOverloaded, Message: "too many request bodies are being read", RetryAfter: busyRetry}
 	}

@@ -274,11 +274,13 @@ func TestLargeBodyIsNotReadOn(t *testing.T) {
 }
 
 func TestBodiesInFlightAreBounded(t *testing.T) {
-	s := readyServer(newFake(), Options{MaxBody: 1000})
-	s.bodies.Store(bodiesInFlight*1000 - 5)
-	want(t, post(s, `{"input":"a"}`), 503, runtime.CodeOverloaded)
+	s := readyServer(newFake(), Options{MaxBody: 2 * smallBody})
+	large := `{"input":"` + strings.Repeat("a", smallBody) + `"}`
+	s.bodies.Store(bodiesInFlight * 2 * smallBody)
+	want(t, post(s, large), 503, runtime.CodeOverloaded)
+	want(t, post(s, `{"input":"a"}`), http.StatusOK, "") // small ones get through
 	s.bodies.Store(0)
-	want(t, post(s, `{"input":"a"}`), http.StatusOK, "")
+	want(t, post(s, large), http.StatusOK, "")
 	if n := s.bodies.Load(); n != 0 {
 		t.Errorf("%d bytes are still counted", n)
 	}

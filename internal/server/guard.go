@@ -88,6 +88,9 @@ func ReadKey(file, key string) (string, error) {
 		}
 	}
 	key = strings.TrimSpace(key)
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", Usage("API key holds a space, a line break or a character that a header cannot carry")
+	}
 	if key != "" && len(key) < minKeyLength {
 		return "", Usage("API key has %d characters: at least %d are needed; make one with: openssl rand -hex 16", len(key), minKeyLength)
 	}

@@ -7,6 +7,9 @@ import "time"
 const (
 	// DefaultAddr is reachable from this machine only.
 	DefaultAddr = "127.0.0.1:8080"
+	// DefaultTextTokens is the most tokens of one text: some seconds of work on a
+	// small machine, for which everybody else waits.
+	DefaultTextTokens = 2048
 	// DefaultMaxBody is the largest request body in bytes.
 	DefaultMaxBody = 1 << 20
 	// DefaultRequestTimeout is how long a request may take from its headers to
@@ -37,6 +40,10 @@ const (
 	// bodiesInFlight is how many bodies of the largest size may be held at once.
 	// A request beyond that is refused, unless it is the only one.
 	bodiesInFlight = 32
+	// smallBody is a body, in bytes, that is read however many are held.
+	smallBody = 16 << 10
+	// shutdownGrace is added to the request timeout when the server stops.
+	shutdownGrace = 2 * time.Second
 	// startingRetry and busyRetry are when to come back to a server that loads
 	// its model, and to one that holds too many bodies.
 	startingRetry = time.Second

@@ -49,7 +49,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.HeaderTimeout, DefaultHeaderTimeout)
 	setDefault(&o.ReadTimeout, DefaultReadTimeout)
 	setDefault(&o.IdleTimeout, DefaultIdleTimeout)
-	setDefault(&o.ShutdownTimeout, DefaultShutdownTimeout)
+	setDefault(&o.ShutdownTimeout, max(DefaultShutdownTimeout, o.RequestTimeout+shutdownGrace))
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -122,8 +122,10 @@ func (s *Server) Handler() http.Handler {
 	e.POST("/v1/classify", s.wrap(guarded, s.classify))
 	e.GET("/v1/models", s.wrap(guarded, s.models))
 	e.GET("/metrics", s.wrap(guarded, s.metrics))
-	e.GET("/healthz", s.wrap(open, s.healthz))
-	e.GET("/readyz", s.wrap(open, s.readyz))
+	for path, h := range map[string]handler{"/healthz": s.healthz, "/readyz": s.readyz} {
+		e.GET(path, s.wrap(open, h))
+		e.HEAD(path, s.wrap(open, h))
+	}
 	e.NoRoute(s.wrap(open, func(*gin.Context) error {
 		return &failure{Code: codeNotFound, Message: "there is no such path",
 			Hint: "POST /v1/classify; GET /v1/models, /healthz, /readyz, /metrics"}

@@ -23,16 +23,11 @@ func parseJob(data []byte) ([]labels.Label, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("not valid UTF-8")
 	}
-	var job struct {
-		Classes json.RawMessage `json:"classes_description"`
-	}
-	if err := json.Unmarshal(data, &job); err != nil {
+	classes, err := onlyValue(data, "classes_description")
+	if err != nil {
 		return nil, err
 	}
-	if len(job.Classes) == 0 {
-		return nil, errors.New(`it has no "classes_description"`)
-	}
-	list, err := orderedObject(job.Classes)
+	list, err := orderedObject(classes)
 	if err != nil {
 		return nil, fmt.Errorf("classes_description: %w", err)
 	}
@@ -40,6 +35,38 @@ func parseJob(data []byte) ([]labels.Label, error) {
 		return nil, fmt.Errorf("classes_description: %w", err)
 	}
 	return list, nil
+}
+
+// onlyValue returns the value of a key that a JSON object has exactly once.
+func onlyValue(data []byte, name string) (value json.RawMessage, err error) {
+	if !json.Valid(data) {
+		return nil, errors.New("it is not valid JSON")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
+		return nil, errors.New("it is not a JSON object")
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return nil, err
+		}
+		var v json.RawMessage
+		if err := dec.Decode(&v); err != nil {
+			return nil, err
+		}
+		if key != name {
+			continue
+		}
+		if value != nil {
+			return nil, fmt.Errorf("it has %q twice", name)
+		}
+		value = v
+	}
+	if value == nil {
+		return nil, fmt.Errorf("it has no %q", name)
+	}
+	return value, nil
 }
 
 // orderedObject reads an object of strings in the order of its keys, which a

@@ -39,9 +39,12 @@ func openPack(ctx context.Context, stage *models.Stage, name string) (*pack, err
 		return nil, err
 	}
 	p := &pack{dir: name, beside: filepath.Dir(abs), stage: stage}
-	if info.IsDir() {
+	switch {
+	case info.IsDir():
 		p.files, err = listFolder(name)
-	} else {
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is neither a folder nor a regular file", name)
+	default:
 		p.isTar, p.dir = true, stage.Scratch()
 		p.files, err = unpack(ctx, name, p.dir)
 	}
