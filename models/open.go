@@ -142,7 +142,7 @@ func resolveDefault(s *Store) (*Model, error) {
 	case 1:
 		return s.Open(names[0])
 	}
-	return nil, fmt.Errorf("the store has several models: name one of %s", strings.Join(names, ", "))
+	return nil, fmt.Errorf("the store has several models: name one of %s, or %s, the built-in one", strings.Join(names, ", "), DemoName)
 }
 
 // openFile opens the model folder around a weights file.

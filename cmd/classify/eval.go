@@ -32,9 +32,13 @@ func (p *program) eval(ctx context.Context, args []string) (err error) {
 	f := t.describe()
 	report.Model, report.Artifact, report.Scoring = f.Model, f.Artifact, f.Scoring
 	if p.json {
-		return writeJSON(p.stdout, report)
+		err = writeJSON(p.stdout, report)
+	} else {
+		_, err = io.WriteString(p.stdout, reportText(report))
 	}
-	_, err = io.WriteString(p.stdout, reportText(report))
+	if err == nil && report.Errors > 0 {
+		err = fmt.Errorf("%w: %d of %d", errPartial, report.Errors, report.Rows)
+	}
 	return err
 }
 

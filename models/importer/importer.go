@@ -39,18 +39,17 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 	if err := models.ValidName(o.Name); err != nil {
 		return res, err
 	}
+	if o.Name == models.DemoName {
+		return res, fmt.Errorf("the name %q belongs to the built-in model: choose another", o.Name)
+	}
 	stage, err := store.Stage()
 	if err != nil {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, stage.Discard()) }()
-	p, err := openPack(ctx, stage, o.Path)
+	m, err := assemble(ctx, stage, o)
 	if err != nil {
 		return res, err
-	}
-	m, err := p.build(ctx, o)
-	if err != nil {
-		return res, fmt.Errorf("%s: %w", o.Path, err)
 	}
 	if err := probe(ctx, stage, &m, o.Record); err != nil {
 		return res, fmt.Errorf("%s: %w", o.Path, err)
@@ -60,6 +59,22 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 	}
 	d, err := stage.Commit(m)
 	return Result{Digest: d, Manifest: m}, err
+}
+
+// assemble puts the model's files into the stage and returns their manifest.
+func assemble(ctx context.Context, stage *models.Stage, o Options) (models.Manifest, error) {
+	if isModelFolder(o.Path) {
+		return modelFolder(ctx, stage, o)
+	}
+	p, err := openPack(ctx, stage, o.Path)
+	if err != nil {
+		return models.Manifest{}, err
+	}
+	m, err := p.build(ctx, o)
+	if err != nil {
+		return m, fmt.Errorf("%s: %w", o.Path, err)
+	}
+	return m, nil
 }
 
 // build moves the package's files into the stage and writes their manifest.

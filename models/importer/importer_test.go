@@ -366,3 +366,53 @@ func hasFile(files []models.File, path string, data []byte) bool {
 	}
 	return false
 }
+
+// A model folder that a user has tuned keeps its calibration and policy.
+func TestImportOfAModelFolderKeepsItsManifest(t *testing.T) {
+	if !demo.Present {
+		t.Skip("the demo model is not in this program")
+	}
+	built, err := models.OpenDemo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer built.Close()
+	m := built.Manifest
+	m.Calibration, m.Policy = &labels.Calibration{Temperature: 1.3}, &labels.Policy{Threshold: 0.8}
+	dir := t.TempDir()
+	text, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{models.ManifestName: text}
+	for name, data := range demo.Files() {
+		files[name] = data
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := models.NewStore(t.TempDir())
+	res, err := Import(t.Context(), s, Options{Path: dir, Name: "tuned"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, p := res.Manifest.Calibration, res.Manifest.Policy; c == nil || c.Temperature != 1.3 || p == nil || p.Threshold != 0.8 || res.Manifest.Name != "tuned" {
+		t.Errorf("installed manifest %+v", res.Manifest)
+	}
+	if m, err := s.Open("tuned"); err != nil {
+		t.Error(err)
+	} else {
+		m.Close()
+	}
+	if _, err := Import(t.Context(), s, Options{Path: dir, Name: models.DemoName}); err == nil {
+		t.Error("the name of the built-in model was given away")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "model.gguf"), []byte("GGUF"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Import(t.Context(), s, Options{Path: dir, Name: "broken"}); !errors.As(err, new(*models.IntegrityError)) {
+		t.Errorf("a damaged folder was imported: %v", err)
+	}
+}
