@@ -93,7 +93,7 @@ func (st *Stage) Write(ctx context.Context, name string, r io.Reader) error {
 		return err
 	}
 	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, hash), contextReader{ctx, r})
+	n, err := io.Copy(io.MultiWriter(f, hash), ContextReader{Ctx: ctx, R: r})
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
@@ -231,15 +231,16 @@ func syncTree(dir string) error {
 // Discard deletes the stage. It is safe after Commit.
 func (st *Stage) Discard() error { return os.RemoveAll(st.dir) }
 
-// contextReader stops a long copy when ctx ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
+// ContextReader reads from R until Ctx ends: it stops a long copy.
+type ContextReader struct {
+	Ctx context.Context
+	R   io.Reader
 }
 
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
+// Read implements io.Reader.
+func (r ContextReader) Read(p []byte) (int, error) {
+	if err := r.Ctx.Err(); err != nil {
 		return 0, err
 	}
-	return r.r.Read(p)
+	return r.R.Read(p)
 }

@@ -11,10 +11,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
+	"cubby/internal/interrupt"
 	"cubby/internal/server"
 )
 
@@ -26,16 +25,7 @@ const (
 )
 
 func main() {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2) // room for both: none is lost, however close they come
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		cancel()
-		<-signals
-		os.Exit(exitFailed)
-	}()
-	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
+	os.Exit(run(interrupt.Context(exitFailed), os.Args, os.Stdout, os.Stderr))
 }
 
 // run is the program: it returns the exit code.

@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"cubby/internal/interrupt"
 )
 
 // Exit codes.
@@ -23,9 +23,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	os.Exit(run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(interrupt.Context(exitInterrupted), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the program: it returns the exit code.

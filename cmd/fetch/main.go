@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"cubby/internal/interrupt"
 	"cubby/internal/load"
 	"cubby/models"
 	"cubby/models/importer"
@@ -17,11 +16,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	code := run(ctx, os.Args, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	os.Exit(run(interrupt.Context(exitInterrupted), os.Args, os.Stdout, os.Stderr))
 }
 
 // run is the program: it returns one of the exit codes.

@@ -72,7 +72,7 @@ func extractTar(ctx context.Context, r io.Reader, dir string) ([]models.File, er
 		return nil, err
 	}
 	defer root.Close()
-	plain, err := decompress(contextReader{ctx, r})
+	plain, err := decompress(models.ContextReader{Ctx: ctx, R: r})
 	if err != nil {
 		return nil, err
 	}
@@ -273,17 +273,4 @@ func (x *extractor) write(name string, size int64, r io.Reader) error {
 	}
 	x.files = append(x.files, models.File{Path: name, Size: n, SHA256: models.Digest(hash.Sum(nil))})
 	return nil
-}
-
-// contextReader stops a long read when ctx ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
