@@ -27,5 +27,9 @@ func mapFile(f *os.File) (mapping, error) {
 	if err != nil {
 		return mapping{}, fmt.Errorf("map %s: %w", f.Name(), err)
 	}
-	return mapping{data: data, close: func() error { return unix.Munmap(data) }}, nil
+	return mapping{
+		data:  data,
+		close: func() error { return unix.Munmap(data) },
+		drop:  func() { _ = unix.Madvise(data, unix.MADV_DONTNEED) },
+	}, nil
 }

@@ -20,10 +20,13 @@ type Model struct {
 	set  *labels.Set
 	from source
 
+	derived *Derived // nil outside a store
+
 	mu     sync.Mutex
 	closed bool
 	opened map[string]mapping
-	parsed *gguf.File // of GGUF weights, once asked for
+	lent   map[*mapping]bool // those of Derived
+	parsed *gguf.File        // of GGUF weights, once asked for
 }
 
 // source gives a model's files by their path in the manifest.
@@ -36,6 +39,7 @@ type source interface {
 type mapping struct {
 	data  []byte
 	close func() error
+	drop  func() // forgets the pages that were read; nil where they are not the file's
 }
 
 func newModel(m Manifest, d Digest, from source) (*Model, error) {
@@ -43,13 +47,33 @@ func newModel(m Manifest, d Digest, from source) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Model{Manifest: m, Digest: d.String(), set: set, from: from, opened: map[string]mapping{}}, nil
+	return &Model{Manifest: m, Digest: d.String(), set: set, from: from, opened: map[string]mapping{}, lent: map[*mapping]bool{}}, nil
 }
 
 // Labels returns the label set.
 func (m *Model) Labels() *labels.Set { return m.set }
 
-// Close frees the mapped files. The checkpoint must not be used any more.
+// Folder is where the model's files lie, or "" for the built-in model.
+func (m *Model) Folder() string {
+	dir, _ := m.from.(folder)
+	return string(dir)
+}
+
+// DropPages gives the memory back that the mapped files have taken by being
+// read. They stay mapped: what is read again comes from the system's cache of
+// the file.
+func (m *Model) DropPages() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.opened {
+		if f.drop != nil {
+			f.drop()
+		}
+	}
+}
+
+// Close frees the mapped files. The checkpoint must not be used any more, nor
+// what Derived lent.
 func (m *Model) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,7 +82,11 @@ func (m *Model) Close() error {
 	for _, f := range m.opened {
 		errs = append(errs, f.close())
 	}
+	for f := range m.lent {
+		errs = append(errs, f.close())
+	}
 	clear(m.opened)
+	clear(m.lent)
 	return errors.Join(errs...)
 }
 

@@ -29,7 +29,12 @@ func (s *Store) Open(ref string) (*Model, error) {
 	if err != nil {
 		return nil, named(err, ref)
 	}
-	return newModel(*m, d, folder(s.modelDir(d)))
+	model, err := newModel(*m, d, folder(s.modelDir(d)))
+	if err != nil {
+		return nil, err
+	}
+	model.derived = &Derived{model: model, store: s, dir: s.derivedDir(d)}
+	return model, nil
 }
 
 // named lets a report of damage speak of the model as the user did.

@@ -75,6 +75,21 @@ func folderOf(t *testing.T) string {
 	return dir
 }
 
+func TestFolder(t *testing.T) {
+	dir := folderOf(t)
+	m, err := OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Folder(); got != dir {
+		t.Errorf("folder %q, want %q", got, dir)
+	}
+	needDemo(t)
+	if demo, err := OpenDemo(); err != nil || demo.Folder() != "" {
+		t.Errorf("the demo's folder is %q, %v", demo.Folder(), err)
+	}
+}
+
 func TestResolve(t *testing.T) {
 	needDemo(t)
 	empty := NewStore(t.TempDir())

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,14 @@ import (
 // it counts as left behind by a process that died. A living import writes all
 // the time.
 const staleAfter = time.Hour
+
+// derivedStaleAfter is the same for a computed file: a process that is killed at
+// every start must not fill the disk with halves. One that is cleared away
+// although its writer lives costs that writer no more than its file.
+const derivedStaleAfter = time.Minute
+
+// derivedPrefix begins the names of staging folders of computed files.
+const derivedPrefix = "packed-"
 
 // Stage is a model folder under construction: nothing of it is visible in the
 // store before Commit, and all of it is gone after Discard.
@@ -29,7 +38,7 @@ type Stage struct {
 // Stage begins a model. It also clears away what killed processes left.
 func (s *Store) Stage() (*Stage, error) {
 	s.clearStale(time.Now())
-	dir, err := s.stagingDir()
+	dir, err := s.stagingDir("")
 	if err != nil {
 		return nil, err
 	}
@@ -42,23 +51,29 @@ func (s *Store) Stage() (*Stage, error) {
 	return st, nil
 }
 
-func (s *Store) stagingDir() (string, error) {
+func (s *Store) stagingDir(prefix string) (string, error) {
 	parent := filepath.Join(s.root, "staging")
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return "", fmt.Errorf("the store cannot be written: %w; %s names another folder", err, HomeVariable)
 	}
-	return os.MkdirTemp(parent, "")
+	return os.MkdirTemp(parent, prefix)
 }
 
+// clearStale removes what killed processes left.
 func (s *Store) clearStale(now time.Time) {
 	parent := filepath.Join(s.root, "staging")
 	names, _ := readDir(parent)
 	for _, name := range names {
 		dir := filepath.Join(parent, name)
-		if now.Sub(lastChange(dir)) > staleAfter {
+		limit := staleAfter
+		if strings.HasPrefix(name, derivedPrefix) {
+			limit = derivedStaleAfter
+		}
+		if now.Sub(lastChange(dir)) > limit {
 			os.RemoveAll(dir)
 		}
 	}
+	s.clearDerived()
 }
 
 // lastChange is the newest modification time in a tree.

@@ -19,6 +19,7 @@ const HomeVariable = "CUBBY_HOME"
 //	models/HEX/     one model, immutable; HEX is its manifest's digest
 //	names/NAME      a name for a model: one line, its digest
 //	verified/HEX    sizes and times that the model's files had when last hashed
+//	packed/HEX/     what engines computed from the model to start faster: see Derived
 //	staging/        models under construction and on their way out
 //
 // A folder under models exists only whole: it is built in staging and renamed.
@@ -76,6 +77,7 @@ type Entry struct {
 	Name     string // empty without a name
 	Digest   Digest
 	Manifest *Manifest
+	Derived  int64 // bytes of what was computed from it
 	Err      error // what is wrong with the model, as far as its manifest shows
 }
 
@@ -94,6 +96,7 @@ func (s *Store) List() ([]Entry, error) {
 		if err == nil {
 			used[d] = true
 			e.Manifest, e.Err = s.manifest(d)
+			e.Derived = s.derivedSize(d)
 		}
 		list = append(list, e)
 	}
@@ -104,7 +107,7 @@ func (s *Store) List() ([]Entry, error) {
 	for _, dir := range dirs {
 		if d, err := parseHex(dir); err == nil && !used[d] {
 			m, err := s.manifest(d)
-			list = append(list, Entry{Digest: d, Manifest: m, Err: err})
+			list = append(list, Entry{Digest: d, Manifest: m, Derived: s.derivedSize(d), Err: err})
 		}
 	}
 	return list, nil
@@ -213,7 +216,7 @@ func (s *Store) namesOf(d Digest) []string {
 // discard moves a model out of sight in one step, then deletes it. A name that
 // another process gave it meanwhile brings it back.
 func (s *Store) discard(d Digest) error {
-	trash, err := s.stagingDir()
+	trash, err := s.stagingDir("")
 	if err != nil {
 		return err
 	}
@@ -227,6 +230,9 @@ func (s *Store) discard(d Digest) error {
 	}
 	if len(s.namesOf(d)) > 0 {
 		return os.Rename(out, s.modelDir(d))
+	}
+	if err := s.dropDerived(d); err != nil {
+		return err
 	}
 	if err := os.Remove(s.recordPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -36,13 +36,18 @@ func stampOf(info fs.FileInfo) stamp {
 	return stamp{Size: info.Size(), MTime: info.ModTime().UnixNano()}
 }
 
-// Verify hashes every file of a stored model, whatever is recorded.
+// Verify hashes every file of a stored model, whatever is recorded. What was
+// computed from the model has no digest in the manifest to be held against, so
+// it is removed: the next start makes it anew from the files just verified.
 func (s *Store) Verify(ref string) error {
 	d, err := s.lookup(ref)
 	if err != nil {
 		return err
 	}
-	return named(s.verify(d, true), ref)
+	if err := s.verify(d, true); err != nil {
+		return named(err, ref)
+	}
+	return s.dropDerived(d)
 }
 
 // verify checks a stored model against its manifest. Unless full is set, a

@@ -88,6 +88,13 @@ func (m *Model) tokenizer() (*tokenizer.Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	config, err := m.bytes(m.Manifest.beside(configName))
+	if err != nil {
+		return nil, err
+	}
+	if n, ok := checkpoint.HFVocab(config); ok {
+		return tokenizer.FromJSONWithin(data, n)
+	}
 	return tokenizer.FromJSON(data)
 }
 
@@ -126,8 +133,15 @@ func vocabulary(f *gguf.File) (tokenizer.Vocabulary, error) {
 	need("model", ok)
 	v.Tokens, ok = f.Strings(prefix + "tokens")
 	need("tokens", ok)
-	v.Merges, ok = f.Strings(prefix + "merges")
-	need("merges", ok)
+	if v.Model == "llama" {
+		v.Scores, ok = f.Floats(prefix + "scores")
+		need("scores", ok)
+		space, said := f.Bool(prefix + "add_space_prefix")
+		v.NoSpace = said && !space
+	} else {
+		v.Merges, ok = f.Strings(prefix + "merges")
+		need("merges", ok)
+	}
 	types, ok := f.Ints(prefix + "token_type")
 	need("token_type", ok)
 	if len(missing) > 0 {

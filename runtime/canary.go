@@ -13,9 +13,11 @@ const (
 	// probabilities of some label.
 	canaryText = "Could you please look into this for me and tell me what went wrong?"
 	// canaryTolerance is the total variation distance that still passes. Levels
-	// of the kernel sum in different orders, which moves the demo's by less than
-	// 0.0001.
-	canaryTolerance = 0.005
+	// of the kernel sum in different orders, which 8-bit activations round to other
+	// integers, and a server may be told to compute more finely than the import
+	// did: the students move by 0.02 at most. Other weights, another prompt or
+	// tokenizer move it by tenths.
+	canaryTolerance = 0.05
 )
 
 // RecordCanary scores the canary text on a model that is being imported. The

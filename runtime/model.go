@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,13 +27,16 @@ const DefaultQueueTokens = 32768
 
 // Options are the knobs of a Model. Zero values choose the defaults.
 type Options struct {
-	BatchTokens int // token budget of one pass; the engine's own limit caps it
-	QueueTokens int // most tokens admitted at once, waiting and running
+	Name        string // what the model is called here; empty for its manifest's
+	BatchTokens int    // token budget of one pass; the engine's own limit caps it
+	QueueTokens int    // most tokens admitted at once, waiting and running
 	// TextTokens is the most tokens of one text; 0 for what the context holds.
 	// A pass cannot be interrupted for another text: this bounds how long one
 	// keeps the others waiting.
 	TextTokens int
 	Observer   Observer
+	// Cache answers texts that were scored before; nil for none.
+	Cache *Cache
 }
 
 // Observer hears what the runtime measures. Its methods are called on hot
@@ -42,7 +46,7 @@ type Observer interface {
 	Tokenized(took time.Duration)
 	// Queued is told the tokens of all unfinished texts after each change.
 	Queued(tokens int)
-	// Pass is told the texts and tokens of each finished pass.
+	// Pass is told the texts and tokens of each finished pass, equal texts once.
 	Pass(items, tokens int, took time.Duration)
 }
 
@@ -54,6 +58,7 @@ type Model struct {
 	scorer    *scorer
 	scheduler *scheduler
 	observer  Observer
+	cache     *Cache        // nil: none
 	encoders  chan struct{} // slots of those who tokenise: a long text takes memory
 	info      Info
 	closing   sync.Once
@@ -74,15 +79,20 @@ func Open(m *models.Model, eng engine.Engine, opt Options) (*Model, error) {
 	if opt.TextTokens > 0 {
 		s.limit = min(s.limit, opt.TextTokens+len(s.prompt.head.tokens))
 	}
+	var wake func(context.Context) error
+	if w, ok := eng.(engine.Waker); ok {
+		wake = w.Wake
+	}
 	return &Model{
 		model:     m,
 		engine:    eng,
 		scorer:    s,
-		scheduler: newScheduler(s.run, opt.BatchTokens, opt.QueueTokens, opt.Observer, rand.Float64),
+		scheduler: newScheduler(s.run, wake, opt.BatchTokens, opt.QueueTokens, opt.Observer, rand.Float64),
 		observer:  opt.Observer,
+		cache:     opt.Cache,
 		encoders:  make(chan struct{}, 2*goruntime.GOMAXPROCS(0)),
 		info: Info{
-			Model:         m.Manifest.Name,
+			Model:         cmp.Or(opt.Name, m.Manifest.Name),
 			Artifact:      m.Digest,
 			Source:        m.Manifest.Source,
 			Labels:        m.Labels(),
@@ -123,76 +133,130 @@ func (deaf) Pass(int, int, time.Duration) {}
 
 // Score answers the request's texts together, in order: see Backend.
 func (m *Model) Score(ctx context.Context, req Request) ([]Result, error) {
+	if len(req.Texts) == 0 {
+		return nil, nil
+	}
+	if req.Scoring == "" {
+		req.Scoring = m.scorer.method
+	}
+	b := newBatch(req.Texts)
+	asked := m.recall(b, req)
+	if len(asked) == 0 {
+		if err := m.scheduler.closed(ctx, len(req.Texts)); err != nil {
+			return nil, err
+		}
+		return b.results(), nil
+	}
+	if err := m.compute(ctx, asked, req); err != nil {
+		return nil, err
+	}
+	return b.results(), nil
+}
+
+// recall answers what the cache holds and returns the other items.
+func (m *Model) recall(b *batch, req Request) []*item {
+	if m.cache == nil {
+		return b.items
+	}
+	asked := make([]*item, 0, len(b.items))
+	for _, it := range b.items {
+		r, ok := m.cache.get(m.question(it, req), req.NoTruncate)
+		if !ok {
+			asked = append(asked, it)
+			continue
+		}
+		it.result = Result{Tokens: r.tokens, Truncated: r.truncated, Cached: true}
+		m.judge(&it.result, r.dist)
+	}
+	return asked
+}
+
+func (m *Model) question(it *item, req Request) question {
+	return m.cache.question(m.info.Artifact, req.Scoring, it.text)
+}
+
+// compute has the items scored and keeps what the model gave.
+func (m *Model) compute(ctx context.Context, items []*item, req Request) error {
 	class := interactive
 	if req.Bulk {
 		class = bulk
 	}
-	if len(req.Texts) == 0 {
-		return nil, nil
+	texts := 0
+	for _, it := range items {
+		texts += it.times
 	}
-	if err := m.scheduler.door(ctx, class, len(req.Texts)); err != nil {
-		return nil, err
+	if err := m.scheduler.door(ctx, class, texts); err != nil {
+		return err
 	}
-	results := make([]Result, len(req.Texts))
-	jobs, places, err := m.prepare(ctx, req, results)
+	jobs, err := m.prepare(ctx, items, req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := m.scheduler.do(ctx, jobs, class); err != nil {
-		return nil, err
+		return err
 	}
-	for i, j := range jobs {
-		results[places[i]] = m.result(j)
+	for _, it := range items {
+		j := it.job
+		if j == nil {
+			continue
+		}
+		it.result = Result{Tokens: j.tokens, Truncated: j.truncated, Queue: j.queue, Compute: j.compute, Err: j.err}
+		if j.err != nil {
+			continue
+		}
+		if m.cache != nil {
+			m.cache.put(m.question(it, req), remembered{j.dist, j.tokens, j.truncated})
+		}
+		m.judge(&it.result, j.dist)
 	}
-	return results, nil
+	return nil
 }
 
-// prepare makes a job of each text that can be scored, with its place in the
-// request, and writes the errors of the others to results.
-func (m *Model) prepare(ctx context.Context, req Request, results []Result) ([]*job, []int, error) {
+// prepare makes a job of each item that can be scored, and gives the others
+// their errors.
+func (m *Model) prepare(ctx context.Context, items []*item, req Request) ([]*job, error) {
 	select {
 	case m.encoders <- struct{}{}:
 		defer func() { <-m.encoders }()
 	case <-ctx.Done():
-		return nil, nil, contextError(ctx)
+		return nil, contextError(ctx)
 	}
 	start := time.Now()
-	jobs := make([]*job, 0, len(req.Texts))
-	places := make([]int, 0, len(req.Texts))
-	for i, text := range req.Texts {
+	jobs := make([]*job, 0, len(items))
+	for _, it := range items {
 		if ctx.Err() != nil {
-			return nil, nil, contextError(ctx)
+			return nil, contextError(ctx)
 		}
-		text, err := m.scorer.prepare(text, req.Scoring, req.NoTruncate)
+		text, err := m.scorer.prepare(it.text, req.Scoring, req.NoTruncate)
 		if err != nil {
-			results[i].Err = err
+			it.result.Err = err
 			continue
 		}
-		jobs = append(jobs, &job{scored: text})
-		places = append(places, i)
+		it.job = newJob(text)
+		it.job.texts = it.times
+		jobs = append(jobs, it.job)
 	}
 	m.observer.Tokenized(time.Since(start))
-	return jobs, places, nil
+	return jobs, nil
 }
 
-// result calibrates a finished job and applies the policy.
-func (m *Model) result(j *job) Result {
-	r := Result{Tokens: j.tokens, Truncated: j.truncated, Queue: j.queue, Compute: j.compute, Err: j.err}
-	if j.err != nil {
-		return r
-	}
-	r.Distribution = j.dist
+// judge calibrates what the model gave and applies the policy.
+func (m *Model) judge(r *Result, dist labels.Distribution) {
+	r.Distribution = dist
 	if c := m.model.Manifest.Calibration; c != nil {
-		r.Distribution = c.Apply(j.dist)
+		r.Distribution = c.Apply(dist)
 	}
 	if p := m.model.Manifest.Policy; p != nil {
 		r.Review = p.Review(r.Distribution)
 	}
-	return r
 }
 
-// Info describes the model.
-func (m *Model) Info() Info { return m.info }
+// Info describes the model, with the memory it holds now.
+func (m *Model) Info() Info {
+	info := m.info
+	info.Engine = m.engine.Info()
+	return info
+}
 
 // Stats counts the texts that came to the door.
 func (m *Model) Stats() Stats { return m.scheduler.stats() }
@@ -220,7 +284,7 @@ func (m *Model) CheckCanary(ctx context.Context) error {
 	}
 	text, err := m.scorer.prepare(c.Text, "", false)
 	if err == nil {
-		err = m.scheduler.do(ctx, []*job{{scored: text}}, interactive)
+		err = m.scheduler.do(ctx, []*job{newJob(text)}, interactive)
 	}
 	if err == nil {
 		err = text.err
@@ -228,9 +292,10 @@ func (m *Model) CheckCanary(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("canary: %w", err)
 	}
-	if d := distance(text.dist, c.Probabilities); !(d <= c.Tolerance) {
+	tolerance := max(c.Tolerance, canaryTolerance) // older manifests hold a narrower one
+	if d := distance(text.dist, c.Probabilities); !(d <= tolerance) {
 		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: "+
-			"the weights or the engine are not what was imported; import the model again", d, c.Tolerance)
+			"the weights or the engine are not what was imported; import the model again", d, tolerance)
 	}
 	return nil
 }

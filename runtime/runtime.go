@@ -41,6 +41,7 @@ type Result struct {
 	Truncated    int                 // tokens cut off its end
 	Queue        time.Duration       // from admission to the start of its pass
 	Compute      time.Duration       // length of its pass
+	Cached       bool                // answered from the cache, without a pass
 	Err          *Error              // nil when answered
 }
 

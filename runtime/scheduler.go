@@ -14,16 +14,21 @@ import (
 // before one pass starts with it: bulk yields, but never starves.
 const bulkPatience = 4
 
-// job is one text on its way through the scheduler.
+// job is one text on its way through the scheduler, which its request may hold
+// several times.
 type job struct {
 	*scored
+	texts   int // how many texts of the request it answers
 	call    *call
+	twin    *job          // runs in the same pass and computes the same; nil: it is computed itself
 	queue   time.Duration // from admission to the start of its pass
 	compute time.Duration // length of its pass, and of its second try
 }
 
 // pass scores texts together; an error is a failure of the pass as a whole.
 type pass func(ctx context.Context, texts []*scored) error
+
+func newJob(s *scored) *job { return &job{scored: s, texts: 1} }
 
 // call is one request's jobs. It is admitted, and given up, as a whole. Its
 // fields are guarded by the scheduler's lock.
@@ -54,14 +59,20 @@ const (
 //     accepts one call of any size, so nothing is too big for ever, and a
 //     wrong estimate of the rate corrects itself.
 //   - A job that exceeds the budget runs alone; a call that does is split.
+//   - Jobs of one pass that compute the same are computed once, and the second
+//     spends nothing of the budget. Each stays its own caller's: it is admitted,
+//     given up and counted as if it were alone.
 //   - A call whose context ends gives its tokens back at once and is not run;
 //     a pass whose callers have all left is cancelled.
 //   - A pass of several jobs that fails is run again one by one, once, so that
 //     only the bad ones fail. A pass that panics ends the scheduler.
+//   - An engine that has to be woken is woken before the pass is packed. The
+//     time counts as waiting; once nobody waits any more, it is given up.
 type scheduler struct {
 	run      pass
-	budget   int // tokens a pass
-	limit    int // tokens of all unfinished jobs
+	wake     func(context.Context) error // nil: the engine is always ready
+	budget   int                         // tokens a pass
+	limit    int                         // tokens of all unfinished jobs
 	observer Observer
 	random   func() float64 // in [0, 1)
 
@@ -73,8 +84,11 @@ type scheduler struct {
 	waiting  [classes][]*call
 	queued   [classes]int // tokens of the jobs in waiting
 	running  []*job
-	flight   int                // tokens of the jobs in running
-	cancel   context.CancelFunc // of the running pass
+	flight   int             // tokens of the jobs in running
+	spent    int             // tokens that the pass computes: flight without twins
+	leads    map[string]*job // jobs in running that are computed, by identity
+	waking   bool
+	cancel   context.CancelFunc // of the running pass, or of waking
 	starved  int                // passes in a row that left bulk out
 	rate     meter
 	closing  bool
@@ -95,9 +109,10 @@ type Stats struct {
 	Tokens    int    // tokens of those in flight
 }
 
-func newScheduler(run pass, budget, limit int, observer Observer, random func() float64) *scheduler {
+func newScheduler(run pass, wake func(context.Context) error, budget, limit int, observer Observer, random func() float64) *scheduler {
 	s := &scheduler{
-		run: run, budget: budget, limit: limit, observer: observer, random: random,
+		run: run, wake: wake, budget: budget, limit: limit, observer: observer, random: random,
+		leads:  map[string]*job{},
 		failed: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	s.work.L = &s.mu
@@ -133,44 +148,74 @@ func (s *scheduler) outcome(c *call) *Error {
 	return nil
 }
 
-// loop owns the engine: nothing else calls run.
+// loop owns the engine: nothing else calls run or wake.
 func (s *scheduler) loop() {
 	defer close(s.stopped)
 	for {
-		ctx, jobs := s.take()
+		ctx, jobs, err := s.take()
+		if errors.As(err, new(*crash)) {
+			s.die(err)
+			return
+		}
 		if len(jobs) == 0 {
 			return
 		}
-		if !s.pass(ctx, jobs) {
+		if !s.pass(ctx, jobs, err) {
 			return
 		}
 	}
 }
 
-// take waits for work and moves the next pass's jobs out of the queues. It
-// returns none when the scheduler is closed and everything was answered.
-func (s *scheduler) take() (context.Context, []*job) {
+// take waits for work, wakes the engine and moves the next pass's jobs out of
+// the queues, with the error if waking failed. It returns none when the
+// scheduler is closed and everything was answered.
+func (s *scheduler) take() (context.Context, []*job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		for len(s.waiting[interactive])+len(s.waiting[bulk]) == 0 {
+		for !s.waits() {
 			if s.closing {
-				return nil, nil
+				return nil, nil, nil
 			}
 			s.work.Wait()
 		}
-		if s.pack(); len(s.running) > 0 {
-			break
+		ctx, cancel := context.WithCancel(context.Background())
+		s.cancel = cancel
+		err := s.rouse(ctx)
+		if errors.As(err, new(*crash)) {
+			cancel()
+			return ctx, nil, err
 		}
+		// Who came after the others had left gets an attempt of its own.
+		if ctx.Err() == nil {
+			if s.pack(); len(s.running) > 0 {
+				return ctx, s.running, err
+			}
+		}
+		cancel()
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
-	return ctx, s.running
+}
+
+func (s *scheduler) waits() bool { return len(s.waiting[interactive])+len(s.waiting[bulk]) > 0 }
+
+// rouse wakes the engine, without the lock. The caller holds it.
+func (s *scheduler) rouse(ctx context.Context) error {
+	if s.wake == nil {
+		return nil
+	}
+	s.waking = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.waking = false
+	}()
+	return guard(func() error { return s.wake(ctx) })
 }
 
 // pack fills running up to the budget.
 func (s *scheduler) pack() {
-	s.running, s.flight = s.running[:0], 0
+	s.running, s.flight, s.spent = s.running[:0], 0, 0
+	clear(s.leads)
 	order := [classes]int{interactive, bulk}
 	if s.starved >= bulkPatience {
 		order = [classes]int{bulk, interactive}
@@ -196,8 +241,13 @@ func (s *scheduler) packFrom(class int) {
 		}
 		for c.next < len(c.jobs) {
 			j := c.jobs[c.next]
-			if len(s.running) > 0 && s.flight+j.cost > s.budget {
-				return
+			j.twin = s.leads[j.identity]
+			if j.twin == nil {
+				if len(s.running) > 0 && s.spent+j.cost > s.budget {
+					return
+				}
+				s.leads[j.identity] = j
+				s.spent += j.cost
 			}
 			c.next++
 			s.queued[class] -= j.cost
@@ -208,25 +258,30 @@ func (s *scheduler) packFrom(class int) {
 	}
 }
 
-// pass runs the jobs and settles them. It reports whether the engine lives.
-func (s *scheduler) pass(ctx context.Context, jobs []*job) bool {
+// pass runs the jobs, unless the engine could not be woken, and settles them. It
+// reports whether the engine lives.
+func (s *scheduler) pass(ctx context.Context, jobs []*job, asleep error) bool {
 	defer s.cancel()
 	start := time.Now()
-	tokens := s.flight
-	err := s.attempt(ctx, jobs)
+	tokens, distinct := s.spent, computed(jobs)
+	err := asleep
+	if err == nil {
+		err = s.attempt(ctx, distinct)
+	}
 	took := time.Since(start)
 	for _, j := range jobs {
 		j.queue, j.compute = start.Sub(j.call.admitted), took
 	}
 	switch {
 	case err == nil:
-		s.observer.Pass(len(jobs), tokens, took)
+		s.observer.Pass(len(distinct), tokens, took)
+		share(jobs)
 		s.settle(tokens, took)
 		return true
 	case errors.As(err, new(*crash)):
 		return s.die(err)
-	case len(jobs) > 1 && ctx.Err() == nil:
-		return s.oneByOne(ctx, jobs)
+	case len(distinct) > 1 && ctx.Err() == nil && asleep == nil:
+		return s.oneByOne(ctx, jobs, distinct)
 	}
 	for _, j := range jobs {
 		j.err = engineError(err)
@@ -235,15 +290,36 @@ func (s *scheduler) pass(ctx context.Context, jobs []*job) bool {
 	return true
 }
 
-// oneByOne runs each job of a failed pass alone, but those nobody waits for.
-func (s *scheduler) oneByOne(ctx context.Context, jobs []*job) bool {
-	for i, j := range jobs {
+// computed lists the jobs that have no twin before them.
+func computed(jobs []*job) []*job {
+	list := make([]*job, 0, len(jobs))
+	for _, j := range jobs {
+		if j.twin == nil {
+			list = append(list, j)
+		}
+	}
+	return list
+}
+
+// share gives each job what its twin got.
+func share(jobs []*job) {
+	for _, j := range jobs {
+		if t := j.twin; t != nil {
+			j.dist, j.err, j.compute = slices.Clone(t.dist), t.err, t.compute
+		}
+	}
+}
+
+// oneByOne runs each distinct job of a failed pass alone, but those nobody
+// waits for.
+func (s *scheduler) oneByOne(ctx context.Context, jobs, distinct []*job) bool {
+	for i, j := range distinct {
 		if ctx.Err() != nil || s.left(j) {
 			j.err = engineError(context.Canceled)
 			continue
 		}
 		start := time.Now()
-		err := s.attempt(ctx, jobs[i:i+1])
+		err := s.attempt(ctx, distinct[i:i+1])
 		took := time.Since(start)
 		j.compute += took
 		switch {
@@ -255,15 +331,16 @@ func (s *scheduler) oneByOne(ctx context.Context, jobs []*job) bool {
 			s.observer.Pass(1, j.cost, took)
 		}
 	}
+	share(jobs)
 	s.settle(0, 0)
 	return true
 }
 
-// left says whether a job's caller has given it up.
+// left says whether the callers of a job and of all its twins have given up.
 func (s *scheduler) left(j *job) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return j.call.gone
+	return !slices.ContainsFunc(s.running, func(r *job) bool { return (r == j || r.twin == j) && !r.call.gone })
 }
 
 // crash is a panic of the engine.
@@ -274,18 +351,23 @@ type crash struct {
 
 func (c *crash) Error() string { return fmt.Sprintf("panic: %v\n%s", c.value, c.stack) }
 
-// attempt runs one pass and turns a panic into a crash.
-func (s *scheduler) attempt(ctx context.Context, jobs []*job) (err error) {
+// attempt runs one pass.
+func (s *scheduler) attempt(ctx context.Context, jobs []*job) error {
+	texts := make([]*scored, len(jobs))
+	for i, j := range jobs {
+		texts[i] = j.scored
+	}
+	return guard(func() error { return s.run(ctx, texts) })
+}
+
+// guard turns a panic of the engine into a crash.
+func guard(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &crash{value: v, stack: debug.Stack()}
 		}
 	}()
-	texts := make([]*scored, len(jobs))
-	for i, j := range jobs {
-		texts[i] = j.scored
-	}
-	return s.run(ctx, texts)
+	return f()
 }
 
 // settle finishes the running jobs and measures the rate where took is given.
@@ -298,25 +380,27 @@ func (s *scheduler) settle(tokens int, took time.Duration) {
 
 func (s *scheduler) settleRunning() {
 	for i, j := range s.running {
+		n := uint64(j.texts)
 		switch {
 		case j.call.gone:
-			s.counters.Cancelled++
+			s.counters.Cancelled += n
 		case j.err != nil:
-			s.counters.Failed++
+			s.counters.Failed += n
 		default:
-			s.counters.Answered++
+			s.counters.Answered += n
 		}
-		s.leave(j.call, 1)
+		s.leave(j.call, s.running[i:i+1])
 		s.running[i] = nil
 	}
-	s.running, s.flight = s.running[:0], 0
+	clear(s.leads)
+	s.running, s.flight, s.spent = s.running[:0], 0, 0
 	s.observer.Queued(s.tokens())
 }
 
-// leave takes n settled jobs off a call.
-func (s *scheduler) leave(c *call, n int) {
-	s.counters.InFlight -= uint64(n)
-	c.left -= n
+// leave takes settled jobs off a call.
+func (s *scheduler) leave(c *call, settled []*job) {
+	s.counters.InFlight -= textsOf(settled)
+	c.left -= len(settled)
 	if c.left == 0 {
 		close(c.done)
 	}
@@ -337,8 +421,8 @@ func (s *scheduler) die(cause error) bool {
 			for _, j := range rest {
 				j.err = s.dead
 			}
-			s.counters.Failed += uint64(len(rest))
-			s.leave(c, len(rest))
+			s.counters.Failed += textsOf(rest)
+			s.leave(c, rest)
 		}
 		s.waiting[class], s.queued[class] = nil, 0
 	}
@@ -363,6 +447,14 @@ func (s *scheduler) stats() Stats {
 	st := s.counters
 	st.Tokens = s.tokens()
 	return st
+}
+
+// textsOf counts the texts that the jobs answer.
+func textsOf(jobs []*job) (n uint64) {
+	for _, j := range jobs {
+		n += uint64(j.texts)
+	}
+	return n
 }
 
 // tokens of all unfinished jobs.

@@ -27,15 +27,15 @@ func (s *scheduler) admit(ctx context.Context, jobs []*job, class int) (*call, *
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.refuse(ctx, cost, class); err != nil {
-		s.counters.Refused += uint64(len(jobs))
+		s.counters.Refused += textsOf(jobs)
 		return nil, err
 	}
 	c := &call{ctx: ctx, jobs: jobs, class: class, left: len(jobs), admitted: time.Now(), done: make(chan struct{})}
 	for _, j := range jobs {
 		j.call = c
 	}
-	s.counters.Admitted += uint64(len(jobs))
-	s.counters.InFlight += uint64(len(jobs))
+	s.counters.Admitted += textsOf(jobs)
+	s.counters.InFlight += textsOf(jobs)
 	s.waiting[class] = append(s.waiting[class], c)
 	s.queued[class] += cost
 	s.observer.Queued(s.tokens())
@@ -54,8 +54,19 @@ func (s *scheduler) door(ctx context.Context, class, texts int) *Error {
 	return err
 }
 
-// refuse says why a call of that cost cannot come in now.
-func (s *scheduler) refuse(ctx context.Context, cost, class int) *Error {
+// closed refuses, as the door does, texts that need no pass.
+func (s *scheduler) closed(ctx context.Context, texts int) *Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.shut(ctx)
+	if err != nil {
+		s.counters.Refused += uint64(texts)
+	}
+	return err
+}
+
+// shut says why nothing of the caller can come in, whatever it costs.
+func (s *scheduler) shut(ctx context.Context) *Error {
 	switch {
 	case s.dead != nil:
 		return s.dead
@@ -63,6 +74,16 @@ func (s *scheduler) refuse(ctx context.Context, cost, class int) *Error {
 		return &Error{Code: CodeDraining, Message: "the model is closing and takes no more texts"}
 	case ctx.Err() != nil:
 		return contextError(ctx)
+	}
+	return nil
+}
+
+// refuse says why a call of that cost cannot come in now.
+func (s *scheduler) refuse(ctx context.Context, cost, class int) *Error {
+	if err := s.shut(ctx); err != nil {
+		return err
+	}
+	switch {
 	case s.tokens() == 0 && s.hopeless(ctx, cost):
 		return &Error{Code: CodeDeadline, Message: "the deadline cannot be met: the request alone takes longer"}
 	case s.tokens() == 0:
@@ -117,7 +138,7 @@ func (s *scheduler) abandon(c *call) *Error {
 }
 
 // drop releases a call's waiting jobs. Those in the pass are settled with it;
-// the pass is cancelled once nobody waits for any of it.
+// pass and waking are cancelled once nobody waits for any of them.
 func (s *scheduler) drop(c *call) {
 	if c.gone {
 		return
@@ -130,12 +151,12 @@ func (s *scheduler) drop(c *call) {
 		c.next = len(c.jobs)
 		i := slices.Index(s.waiting[c.class], c)
 		s.waiting[c.class] = slices.Delete(s.waiting[c.class], i, i+1)
-		s.counters.Cancelled += uint64(len(rest))
-		s.leave(c, len(rest))
+		s.counters.Cancelled += textsOf(rest)
+		s.leave(c, rest)
 		s.observer.Queued(s.tokens())
 	}
 	awaited := func(j *job) bool { return !j.call.gone }
-	if len(s.running) > 0 && s.cancel != nil && !slices.ContainsFunc(s.running, awaited) {
+	if s.waking && !s.waits() || len(s.running) > 0 && s.cancel != nil && !slices.ContainsFunc(s.running, awaited) {
 		s.cancel()
 	}
 }

@@ -10,18 +10,18 @@ import (
 func TestFullQueueIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 300)
-		first := b.submit(t.Context(), interactive, newJob(1, 100))
+		first := b.submit(t.Context(), interactive, fakeJob(1, 100))
 		b.after(100 * perToken) // the rate is known: 1,000 tokens a second
 		b.want(first, "")
-		b.submit(t.Context(), interactive, newJob(2, 100))
+		b.submit(t.Context(), interactive, fakeJob(2, 100))
 		b.submit(t.Context(), interactive, newJobs(3, 2, 100)...)
-		refused := b.want(b.submit(t.Context(), interactive, newJob(5, 1)), CodeOverloaded)
+		refused := b.want(b.submit(t.Context(), interactive, fakeJob(5, 1)), CodeOverloaded)
 		// 300 tokens take 0.3 s, less than the least advice, plus half the jitter.
 		if want := 1125 * time.Millisecond; refused.RetryAfter != want {
 			t.Errorf("retry after %v, want %v", refused.RetryAfter, want)
 		}
 		b.after(100 * perToken)
-		fits := b.submit(t.Context(), interactive, newJob(6, 100))
+		fits := b.submit(t.Context(), interactive, fakeJob(6, 100))
 		b.after(time.Second)
 		b.want(fits, "")
 		if st := b.end(); st.Refused != 1 || st.Answered != 5 {
@@ -54,7 +54,7 @@ func TestIdleAcceptsAnySize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 300)
 		out := b.submit(t.Context(), interactive, newJobs(1, 10, 100)...)
-		b.want(b.submit(t.Context(), interactive, newJob(11, 1)), CodeOverloaded)
+		b.want(b.submit(t.Context(), interactive, fakeJob(11, 1)), CodeOverloaded)
 		b.after(time.Second)
 		b.want(out, "")
 		b.end()
@@ -64,14 +64,14 @@ func TestIdleAcceptsAnySize(t *testing.T) {
 func TestDeadlineThatCannotBeMet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 10000)
-		b.submit(t.Context(), interactive, newJob(1, 100))
+		b.submit(t.Context(), interactive, fakeJob(1, 100))
 		b.after(100 * perToken)
 		b.submit(t.Context(), bulk, newJobs(2, 5, 100)...)
 		short, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 		defer cancel()
-		ok := b.submit(short, interactive, newJob(10, 100)) // 100 ahead: the waiting bulk work yields
-		b.want(b.submit(short, interactive, newJob(11, 100)), CodeOverloaded)
-		b.want(b.submit(short, bulk, newJob(12, 10)), CodeOverloaded)
+		ok := b.submit(short, interactive, fakeJob(10, 100)) // 100 ahead: the waiting bulk work yields
+		b.want(b.submit(short, interactive, fakeJob(11, 100)), CodeOverloaded)
+		b.want(b.submit(short, bulk, fakeJob(12, 10)), CodeOverloaded)
 		b.after(200 * perToken)
 		b.want(ok, "")
 		if st := b.end(); st.Cancelled != 0 || st.Refused != 2 {
@@ -83,7 +83,7 @@ func TestDeadlineThatCannotBeMet(t *testing.T) {
 func TestDeadlinePassesInTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 10000)
-		first := b.submit(t.Context(), interactive, newJob(1, 100)) // no rate is known yet
+		first := b.submit(t.Context(), interactive, fakeJob(1, 100)) // no rate is known yet
 		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		late := b.submit(short, interactive, newJobs(2, 3, 100)...)
@@ -104,7 +104,7 @@ func TestCallerLeaves(t *testing.T) {
 		b := newBench(t, 100, 10000)
 		ctx, cancel := context.WithCancel(t.Context())
 		half := b.submit(ctx, interactive, newJobs(1, 3, 100)...) // its first runs
-		stays := b.submit(t.Context(), interactive, newJob(10, 50))
+		stays := b.submit(t.Context(), interactive, fakeJob(10, 50))
 		b.after(50 * perToken)
 		cancel()
 		b.after(0)
@@ -114,7 +114,7 @@ func TestCallerLeaves(t *testing.T) {
 		}
 		b.after(50 * perToken)
 		b.want(stays, "")
-		b.want(b.submit(ctx, interactive, newJob(20, 1)), CodeCanceled)
+		b.want(b.submit(ctx, interactive, fakeJob(20, 1)), CodeCanceled)
 		b.passes([]int{1}, []int{10})
 		if st := b.end(); st.Cancelled != 3 || st.Answered != 1 {
 			t.Errorf("stats %+v", st)
@@ -126,10 +126,10 @@ func TestCallerLeaves(t *testing.T) {
 func TestOneOfTwoLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 10000)
-		b.submit(t.Context(), interactive, newJob(1, 10))
+		b.submit(t.Context(), interactive, fakeJob(1, 10))
 		ctx, cancel := context.WithCancel(t.Context())
-		leaves := b.submit(ctx, interactive, newJob(2, 50))
-		stays := b.submit(t.Context(), interactive, newJob(3, 50))
+		leaves := b.submit(ctx, interactive, fakeJob(2, 50))
+		stays := b.submit(t.Context(), interactive, fakeJob(3, 50))
 		b.after(20 * perToken)
 		cancel()
 		b.after(90 * perToken)
@@ -180,7 +180,7 @@ func TestHopelessCallIsRefusedWhenIdle(t *testing.T) {
 		short, cancel := context.WithTimeout(t.Context(), 100*perToken)
 		defer cancel()
 		b.want(b.submit(short, interactive, newJobs(20, 5, 100)...), CodeDeadline)
-		possible := b.submit(short, interactive, newJob(30, 90))
+		possible := b.submit(short, interactive, fakeJob(30, 90))
 		b.after(90 * perToken)
 		b.want(possible, "")
 		if st := b.end(); st.Refused != 5 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -50,7 +51,7 @@ func (f *fakePass) run(ctx context.Context, jobs []*scored) error {
 		}
 	}
 	for _, j := range jobs {
-		j.dist = labels.Distribution{1}
+		j.dist = labels.Distribution{float64(jobID(j))}
 	}
 	return nil
 }
@@ -77,15 +78,15 @@ func (f *fakePass) leave() {
 
 func jobID(j *scored) int { return int(j.tree.Tokens[0]) }
 
-func newJob(id, cost int) *job {
-	return &job{scored: &scored{tree: engine.Chain([]labels.Token{labels.Token(id)}), cost: cost}}
+func fakeJob(id, cost int) *job {
+	return newJob(&scored{tree: engine.Chain([]labels.Token{labels.Token(id)}), identity: strconv.Itoa(id), cost: cost})
 }
 
 // newJobs makes n jobs of a cost with the ids first, first+1, …
 func newJobs(first, n, cost int) []*job {
 	jobs := make([]*job, n)
 	for i := range jobs {
-		jobs[i] = newJob(first+i, cost)
+		jobs[i] = fakeJob(first+i, cost)
 	}
 	return jobs
 }
@@ -99,7 +100,7 @@ type bench struct {
 
 func newBench(t *testing.T, budget, limit int) *bench {
 	f := &fakePass{}
-	return &bench{newScheduler(f.run, budget, limit, deaf{}, func() float64 { return 0.5 }), t, f}
+	return &bench{newScheduler(f.run, nil, budget, limit, deaf{}, func() float64 { return 0.5 }), t, f}
 }
 
 // submit starts a call, waits until it has come to rest, and returns where its
@@ -129,6 +130,9 @@ func (b *bench) check() {
 	if st.Admitted != st.Answered+st.Cancelled+st.Failed+st.InFlight {
 		b.t.Fatalf("books do not balance: %+v", st)
 	}
+	if b.waking && len(b.running) > 0 {
+		b.t.Fatal("a pass runs while its engine is woken")
+	}
 	jobs := len(b.running)
 	for class, calls := range b.waiting {
 		tokens := 0
@@ -145,15 +149,23 @@ func (b *bench) check() {
 			b.t.Fatalf("class %d holds %d tokens, counted %d", class, tokens, b.queued[class])
 		}
 	}
-	flight := 0
+	flight, spent := 0, 0
 	for _, j := range b.running {
 		flight += j.cost
+		if j.twin == nil {
+			spent += j.cost
+		} else if j.twin.twin != nil || j.twin.identity != j.identity {
+			b.t.Fatalf("job %d runs as the twin of job %d", jobID(j.scored), jobID(j.twin.scored))
+		}
+	}
+	if spent != b.spent {
+		b.t.Fatalf("a pass computes %d tokens, counted %d", spent, b.spent)
 	}
 	if flight != b.flight || st.InFlight != uint64(jobs) {
 		b.t.Fatalf("%d tokens run, counted %d; %d jobs inside, counted %d", flight, b.flight, jobs, st.InFlight)
 	}
-	if len(b.running) > 1 && flight > b.budget {
-		b.t.Fatalf("a pass of %d jobs spends %d tokens, budget %d", len(b.running), flight, b.budget)
+	if len(b.leads) > 1 && spent > b.budget {
+		b.t.Fatalf("a pass of %d jobs spends %d tokens, budget %d", len(b.running), spent, b.budget)
 	}
 }
 
@@ -199,7 +211,7 @@ func (b *bench) passes(want ...[]int) {
 func TestIdleStartsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 1000)
-		j := newJob(1, 10)
+		j := fakeJob(1, 10)
 		out := b.submit(t.Context(), interactive, j)
 		b.after(10 * perToken)
 		b.want(out, "")
@@ -213,11 +225,11 @@ func TestIdleStartsAtOnce(t *testing.T) {
 func TestPacksByBudgetInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 10000)
-		b.submit(t.Context(), interactive, newJob(1, 10))
-		b.submit(t.Context(), interactive, newJob(2, 60))
-		b.submit(t.Context(), interactive, newJob(3, 50)) // does not fit beside 2
-		b.submit(t.Context(), interactive, newJob(4, 10)) // would, but came later
-		last := b.submit(t.Context(), interactive, newJob(5, 40))
+		b.submit(t.Context(), interactive, fakeJob(1, 10))
+		b.submit(t.Context(), interactive, fakeJob(2, 60))
+		b.submit(t.Context(), interactive, fakeJob(3, 50)) // does not fit beside 2
+		b.submit(t.Context(), interactive, fakeJob(4, 10)) // would, but came later
+		last := b.submit(t.Context(), interactive, fakeJob(5, 40))
 		b.after(time.Second)
 		b.want(last, "")
 		b.passes([]int{1}, []int{2}, []int{3, 4, 5})
@@ -228,7 +240,7 @@ func TestPacksByBudgetInOrder(t *testing.T) {
 func TestBatchIsSplitAndBigItemRunsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 10000)
-		jobs := append(newJobs(1, 5, 40), newJob(6, 250), newJob(7, 10))
+		jobs := append(newJobs(1, 5, 40), fakeJob(6, 250), fakeJob(7, 10))
 		out := b.submit(t.Context(), interactive, jobs...)
 		b.after(time.Second)
 		b.want(out, "")
@@ -243,8 +255,8 @@ func TestInteractiveBeforeBulk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 10000)
 		b.submit(t.Context(), bulk, newJobs(1, 3, 100)...)
-		b.submit(t.Context(), interactive, newJob(10, 70))
-		b.submit(t.Context(), bulk, newJob(4, 30))
+		b.submit(t.Context(), interactive, fakeJob(10, 70))
+		b.submit(t.Context(), bulk, fakeJob(4, 30))
 		b.after(time.Second)
 		b.passes([]int{1}, []int{10}, []int{2}, []int{3}, []int{4})
 		b.end()
@@ -254,7 +266,7 @@ func TestInteractiveBeforeBulk(t *testing.T) {
 func TestBulkDoesNotStarve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 100, 100000)
-		b.submit(t.Context(), interactive, newJob(1, 100))
+		b.submit(t.Context(), interactive, fakeJob(1, 100))
 		slow := b.submit(t.Context(), bulk, newJobs(1001, 2, 100)...)
 		b.submit(t.Context(), interactive, newJobs(2, 20, 100)...)
 		b.after(12 * 100 * perToken)
@@ -282,8 +294,8 @@ func TestOneBadItemFailsAlone(t *testing.T) {
 		if jobs[1].err.Code != CodeEngineFailed {
 			t.Errorf("code %s", jobs[1].err.Code)
 		}
-		alone := newJob(2, 10)
-		works := b.submit(t.Context(), interactive, newJob(9, 1))
+		alone := fakeJob(2, 10)
+		works := b.submit(t.Context(), interactive, fakeJob(9, 1))
 		b.submit(t.Context(), interactive, alone)
 		b.after(time.Second)
 		b.want(works, "")
@@ -303,7 +315,7 @@ func TestPanicEndsTheScheduler(t *testing.T) {
 			b.fake.panics, b.fake.bad = 2, bad
 			running := newJobs(1, 2, 50)
 			first := b.submit(t.Context(), interactive, running...)
-			behind := newJob(3, 100)
+			behind := fakeJob(3, 100)
 			second := b.submit(t.Context(), bulk, behind)
 			b.after(time.Second)
 			b.want(first, "")
@@ -319,7 +331,7 @@ func TestPanicEndsTheScheduler(t *testing.T) {
 					t.Errorf("job %d: %v", jobID(j.scored), j.err)
 				}
 			}
-			b.want(b.submit(t.Context(), interactive, newJob(4, 1)), CodeEngineFailed)
+			b.want(b.submit(t.Context(), interactive, fakeJob(4, 1)), CodeEngineFailed)
 			if st := b.end(); st.Failed != 3 || st.Refused != 1 {
 				t.Errorf("stats %+v", st)
 			}
@@ -332,12 +344,12 @@ func TestCloseAnswersWhatWasAdmitted(t *testing.T) {
 		b := newBench(t, 100, 10000)
 		outs := []<-chan *Error{
 			b.submit(t.Context(), interactive, newJobs(1, 3, 80)...),
-			b.submit(t.Context(), bulk, newJob(4, 80)),
+			b.submit(t.Context(), bulk, fakeJob(4, 80)),
 		}
 		closed := make(chan struct{})
 		go func() { b.close(); close(closed) }()
 		synctest.Wait()
-		b.want(b.submit(t.Context(), interactive, newJob(5, 1)), CodeDraining)
+		b.want(b.submit(t.Context(), interactive, fakeJob(5, 1)), CodeDraining)
 		<-closed
 		for _, out := range outs {
 			b.want(out, "")

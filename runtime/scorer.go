@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"strings"
@@ -81,6 +82,7 @@ func (s *scorer) measure() error {
 // scored is one text on its way through a pass.
 type scored struct {
 	tree      engine.Tree
+	identity  string      // equal where all that a pass computes is equal
 	plan      *answerPlan // nil with a classification head
 	base      int         // nodes before the label nodes
 	cost      int         // tokens it spends of a pass
@@ -116,6 +118,7 @@ func (s *scorer) prepare(text string, method models.Scoring, noTruncate bool) (*
 	w := &scored{plan: plan, tokens: e.text, truncated: lost}
 	chain := append(append(make([]labels.Token, 0, len(e.tokens)+len(s.prompt.suffix)), e.tokens...), s.prompt.suffix...)
 	w.base = len(chain)
+	w.identity = identify(method, e)
 	w.tree = engine.Chain(chain)
 	w.tree.Back = e.back
 	if plan == nil {
@@ -125,6 +128,18 @@ func (s *scorer) prepare(text string, method models.Scoring, noTruncate bool) (*
 	}
 	w.cost = len(w.tree.Tokens)
 	return w, nil
+}
+
+// identify names a text's tree: prefix, suffix and label nodes are the model's
+// and the method's, the rest is the text's own tokens.
+func identify(method models.Scoring, e encoded) string {
+	b := make([]byte, 0, len(method)+5*len(e.tokens)+1)
+	b = append(append(b, method...), 0)
+	b = binary.AppendUvarint(b, uint64(e.back))
+	for _, t := range e.tokens {
+		b = binary.AppendUvarint(b, uint64(t))
+	}
+	return string(b)
 }
 
 func (s *scorer) methods() string {

@@ -97,7 +97,8 @@ type hashed struct {
 
 type heldPrefix []labels.Token
 
-func (p heldPrefix) Len() int { return len(p) }
+func (p heldPrefix) Len() int     { return len(p) }
+func (p heldPrefix) Bytes() int64 { return 4 * int64(len(p)) }
 
 func (*hashed) Info() engine.Info {
 	return engine.Info{Vocab: 302, Context: 4096, MaxPass: 1 << 16, Classes: 3}

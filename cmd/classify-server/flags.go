@@ -4,21 +4,27 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math"
+	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
 
 	"cubby/internal/load"
 	"cubby/internal/server"
+	"cubby/models"
 	"cubby/runtime"
 )
 
-const description = `Loads one model, listens, and answers:
+const description = `Loads the models, listens, and answers:
    POST /v1/classify   {"input": "text" | ["text", …] | [{"id", "text"}, …]}
    GET  /v1/models     what is served
    GET  /healthz /readyz /metrics
 
 Without -model it serves the only model in the store, or the built-in demo.
+Given several times, all are served; the first answers requests that name none.
+They share the threads, and under -memory-budget the memory.
 SIGTERM drains: what was accepted is answered. A second signal ends at once.
 
 Exit codes: 0 stopped and everything was answered, 1 failed, 2 wrong usage,
@@ -29,8 +35,11 @@ type program struct {
 	stdout, stderr io.Writer
 	key            string // from CUBBY_API_KEY: a key among the arguments would show in process lists
 	started        time.Time
+	log            *slog.Logger
 
-	addr, model, home, cpu          string
+	addr, home, cpu, precision      string
+	models                          []string
+	memory, cache                   string
 	logFormat, keyFile              string
 	threads, batchTokens, queueSize int
 	textTokens                      int
@@ -62,10 +71,13 @@ func (p *program) flags() []cli.Flag {
 	env := cli.EnvVars
 	return []cli.Flag{
 		&cli.StringFlag{Name: "addr", Usage: "listen on `HOST:PORT`; beyond this machine only with an API key", Value: server.DefaultAddr, Sources: env("CUBBY_ADDR"), Destination: &p.addr},
-		&cli.StringFlag{Name: "model", Usage: "serve this model: a `NAME` in the store, a folder or a GGUF file", Sources: env("CUBBY_MODEL"), Destination: &p.model},
+		&cli.StringSliceFlag{Name: "model", Usage: "serve this model: a `NAME` in the store, a folder or a GGUF file; NAME=MODEL serves it under another name; may be repeated, or list several with commas", Sources: env("CUBBY_MODEL"), Destination: &p.models},
 		&cli.StringFlag{Name: "home", Usage: "`FOLDER` of the model store", Sources: env("CUBBY_HOME"), Destination: &p.home},
-		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a core", Sources: env("CUBBY_THREADS"), Destination: &p.threads},
-		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable, avx2 or avx512vnni", Sources: env("CUBBY_CPU"), Destination: &p.cpu},
+		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a physical core", Sources: env("CUBBY_THREADS"), Destination: &p.threads},
+		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable; avx2, avxvnni or avx512vnni; neon or neondot", Sources: env("CUBBY_CPU"), Destination: &p.cpu},
+		&cli.StringFlag{Name: "precision", Usage: "round a text's activations to `TYPE`: int8, int16 (half as fast, closer to float arithmetic) or float32 (for reference)", Value: "int8", Sources: env("CUBBY_PRECISION"), Destination: &p.precision},
+		&cli.StringFlag{Name: "memory-budget", Usage: "keep weights and prompts of the models within `SIZE`, such as 2GiB: they are loaded on demand and the least recently used go first; 0 for no bound", Value: "0", Sources: env("CUBBY_MEMORY_BUDGET"), Destination: &p.memory},
+		&cli.StringFlag{Name: "cache", Usage: "keep answers in `SIZE` of memory, such as 64MiB, for texts that come again; 0 keeps none", Value: "0", Sources: env("CUBBY_CACHE"), Destination: &p.cache},
 		&cli.IntFlag{Name: "batch-tokens", Usage: "spend at most `N` tokens on one pass", Value: runtime.DefaultBatchTokens, Sources: env("CUBBY_BATCH_TOKENS"), Destination: &p.batchTokens},
 		&cli.IntFlag{Name: "queue-tokens", Usage: "admit at most `N` tokens at once; more is refused with 503", Value: runtime.DefaultQueueTokens, Sources: env("CUBBY_QUEUE_TOKENS"), Destination: &p.queueSize},
 		&cli.IntFlag{Name: "max-text-tokens", Usage: "cut, or refuse, a text behind `N` tokens; 0 for what the model's context holds", Value: server.DefaultTextTokens, Sources: env("CUBBY_MAX_TEXT_TOKENS"), Destination: &p.textTokens},
@@ -114,23 +126,77 @@ func (p *program) serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	shared, err := p.share()
+	if err != nil {
+		return err
+	}
+	defer shared.Close()
+	p.log = log
 	return server.Run(ctx, server.Config{
 		Options: server.Options{
-			MaxBody: p.maxBody, RequestTimeout: p.requestTimeout, DrainDelay: p.drainDelay, APIKey: key, Log: log,
+			MaxBody: p.maxBody, RequestTimeout: p.requestTimeout, DrainDelay: p.drainDelay, APIKey: key, Cache: shared.Cache(), Log: log,
 		},
-		Addr: p.addr, Open: p.open, Out: p.stdout, Started: p.started,
+		Addr: p.addr, Open: p.open(shared), Out: p.stdout, Started: p.started,
 	})
 }
 
-func (p *program) open(m *server.Metrics) (server.Backend, error) {
-	model, err := load.Model(p.model, load.Options{
-		Home: p.home, Threads: p.threads, CPU: p.cpu, BatchTokens: p.batchTokens, QueueTokens: p.queueSize, TextTokens: p.textTokens,
-		Observer: m,
-	})
+// share makes what the models have in common.
+func (p *program) share() (*load.Shared, error) {
+	memory, err := size("memory-budget", p.memory)
 	if err != nil {
 		return nil, err
 	}
-	return model, nil
+	cache, err := size("cache", p.cache)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := load.Share(p.threads, memory, cache)
+	if err != nil {
+		return nil, server.Usage("%v", err)
+	}
+	return shared, nil
+}
+
+// size reads a number of bytes, with a unit or without.
+func size(flag, value string) (int64, error) {
+	n, err := humanize.ParseBytes(value)
+	if err != nil || n > math.MaxInt64 {
+		return 0, server.Usage("-%s %q: expected a size such as 512MiB, 2GiB, or a number of bytes", flag, value)
+	}
+	return int64(n), nil
+}
+
+// open lists what opens the models of -model, or the default one.
+func (p *program) open(shared *load.Shared) []func(*server.Metrics) (server.Backend, error) {
+	refs := p.models
+	if len(refs) == 0 {
+		refs = []string{""}
+	}
+	var list []func(*server.Metrics) (server.Backend, error)
+	for _, given := range refs {
+		list = append(list, func(m *server.Metrics) (server.Backend, error) {
+			name, ref := alias(given)
+			model, err := load.Model(ref, load.Options{
+				Home: p.home, CPU: p.cpu, Precision: p.precision, BatchTokens: p.batchTokens, QueueTokens: p.queueSize, TextTokens: p.textTokens,
+				Log: p.log, Name: name, Observer: m.Observer, Shared: shared,
+			})
+			if err != nil {
+				return nil, err
+			}
+			return model, nil
+		})
+	}
+	return list
+}
+
+// alias splits NAME=MODEL. What stands before the sign must be a name that a
+// model can have: otherwise the whole is a path.
+func alias(given string) (name, ref string) {
+	name, ref, found := strings.Cut(given, "=")
+	if !found || models.ValidName(name) != nil {
+		return "", given
+	}
+	return name, ref
 }
 
 func newLogger(format string, w io.Writer) (*slog.Logger, error) {

@@ -150,7 +150,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 // are told at once when to come back, and the books balance afterwards.
 func TestOverload(t *testing.T) {
 	s := startServer(t, "-queue-tokens", "300", "-batch-tokens", "100")
-	before := s.metric(`cubby_scheduler_texts_total{state="answered"}`) // the canary, where the model has one
+	before := s.metric(`cubby_scheduler_texts_total{model="demo",state="answered"}`) // the canary, where the model has one
 	var ok, refused, other, slowest atomic.Int64
 	var clients sync.WaitGroup
 	for range 40 {
@@ -181,13 +181,13 @@ func TestOverload(t *testing.T) {
 		t.Errorf("%d answered, %d refused, %d else", ok.Load(), refused.Load(), other.Load())
 	}
 	for name, want := range map[string]int64{
-		`cubby_scheduler_texts_total{state="answered"}`:           before + 2*ok.Load(),
-		`cubby_scheduler_texts_total{state="admitted"}`:           before + 2*ok.Load(),
-		`cubby_scheduler_texts_total{state="refused"}`:            2 * refused.Load(),
-		`cubby_scheduler_in_flight`:                               0,
-		`cubby_queue_tokens`:                                      0,
-		`cubby_requests_total{route="/v1/classify",status="200"}`: ok.Load(),
-		`cubby_requests_total{route="/v1/classify",status="503"}`: refused.Load(),
+		`cubby_scheduler_texts_total{model="demo",state="answered"}`: before + 2*ok.Load(),
+		`cubby_scheduler_texts_total{model="demo",state="admitted"}`: before + 2*ok.Load(),
+		`cubby_scheduler_texts_total{model="demo",state="refused"}`:  2 * refused.Load(),
+		`cubby_scheduler_in_flight{model="demo"}`:                    0,
+		`cubby_queue_tokens{model="demo"}`:                           0,
+		`cubby_requests_total{route="/v1/classify",status="200"}`:    ok.Load(),
+		`cubby_requests_total{route="/v1/classify",status="503"}`:    refused.Load(),
 	} {
 		if got := s.metric(name); got != want {
 			t.Errorf("%s is %d, want %d", name, got, want)

@@ -10,7 +10,10 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"cubby/eval"
+	"cubby/internal/machine"
 	"cubby/internal/rows"
+	"cubby/internal/target"
+	"cubby/internal/workload"
 )
 
 // warmUp is how many texts are answered before anything is timed: enough for
@@ -29,15 +32,15 @@ func (p *program) benchFlags() []cli.Flag {
 // benchReport is the outcome of bench. Its first figures are the ones to
 // quote: throughput from the Throughput mode, percentiles from Latency.
 type benchReport struct {
-	Model    string  `json:"model"`
-	Artifact string  `json:"artifact"`
-	Scoring  string  `json:"scoring"`
-	Server   string  `json:"server,omitempty"`
-	Engine   string  `json:"engine"`
-	Kernel   string  `json:"kernel"`
-	Threads  int     `json:"threads"`
-	Machine  machine `json:"machine"` // this one, wherever the model runs
-	Rows     int     `json:"rows"`    // texts in the file
+	Model    string          `json:"model"`
+	Artifact string          `json:"artifact"`
+	Scoring  string          `json:"scoring"`
+	Server   string          `json:"server,omitempty"`
+	Engine   string          `json:"engine"`
+	Kernel   string          `json:"kernel"`
+	Threads  int             `json:"threads"`
+	Machine  machine.Machine `json:"machine"` // this one, wherever the model runs
+	Rows     int             `json:"rows"`    // texts in the file
 
 	ItemsPerSecond  float64 `json:"items_per_second"`
 	TokensPerSecond float64 `json:"tokens_per_second"` // of the texts alone
@@ -51,8 +54,8 @@ type benchReport struct {
 	// where the system does not tell, or the model is elsewhere.
 	PeakMemory int64 `json:"peak_memory_bytes,omitempty"`
 
-	Latency    measured `json:"latency"`    // one text at a time
-	Throughput measured `json:"throughput"` // -clients callers of -batch texts
+	Latency    workload.Measured `json:"latency"`    // one text at a time
+	Throughput workload.Measured `json:"throughput"` // -clients callers of -batch texts
 }
 
 // bench measures the target's speed on the texts of -data.
@@ -74,8 +77,8 @@ func (p *program) bench(ctx context.Context, args []string) (err error) {
 	if _, err := t.Classify(ctx, texts[:1]); err != nil {
 		return err
 	}
-	cold := milliseconds(time.Since(start))
-	report := p.newBenchReport(t.describe(), len(texts))
+	cold := float64(time.Since(start)) / float64(time.Millisecond)
+	report := p.newBenchReport(t.Facts(), len(texts))
 	if p.server == "" {
 		report.ColdStart = &cold
 	}
@@ -100,17 +103,17 @@ func (p *program) checkBench() error {
 }
 
 // measure warms up and runs both modes.
-func (p *program) measure(ctx context.Context, t target, texts []string, report *benchReport) error {
+func (p *program) measure(ctx context.Context, t target.Target, texts []string, report *benchReport) error {
 	if _, err := t.Classify(ctx, texts[:min(warmUp, len(texts))]); err != nil {
 		return err
 	}
 	var err error
-	one := workload{texts: texts, clients: 1, batch: 1, passes: p.passes, duration: p.duration}
-	if report.Latency, err = one.run(ctx, t); err != nil {
+	one := workload.Load{Texts: texts, Clients: 1, Batch: 1, Passes: p.passes, Duration: p.duration}
+	if report.Latency, err = one.Run(ctx, t); err != nil {
 		return err
 	}
-	many := workload{texts: texts, clients: p.clients, batch: p.batch, passes: p.passes, duration: p.duration}
-	if report.Throughput, err = many.run(ctx, t); err != nil {
+	many := workload.Load{Texts: texts, Clients: p.clients, Batch: p.batch, Passes: p.passes, Duration: p.duration}
+	if report.Throughput, err = many.Run(ctx, t); err != nil {
 		return err
 	}
 	if failed := report.Latency.Errors + report.Throughput.Errors; failed == report.Latency.Items+report.Throughput.Items {
@@ -119,16 +122,16 @@ func (p *program) measure(ctx context.Context, t target, texts []string, report 
 	report.ItemsPerSecond, report.TokensPerSecond = report.Throughput.ItemsPerSecond, report.Throughput.TokensPerSecond
 	report.P50, report.P95, report.P99 = report.Latency.P50, report.Latency.P95, report.Latency.P99
 	if p.server == "" {
-		report.PeakMemory = peakMemory()
+		report.PeakMemory = machine.PeakMemory()
 	}
 	return nil
 }
 
-func (p *program) newBenchReport(f facts, rows int) *benchReport {
+func (p *program) newBenchReport(f target.Facts, rows int) *benchReport {
 	return &benchReport{
 		Model: f.Model, Artifact: f.Artifact, Scoring: f.Scoring, Server: p.server,
 		Engine: f.Engine.Engine, Kernel: f.Engine.Kernel, Threads: f.Engine.Threads,
-		Machine: thisMachine(), Rows: rows,
+		Machine: machine.This(), Rows: rows,
 	}
 }
 

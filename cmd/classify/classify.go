@@ -9,6 +9,7 @@ import (
 
 	"cubby/eval"
 	"cubby/internal/rows"
+	"cubby/internal/target"
 )
 
 const (
@@ -51,9 +52,9 @@ func (p *program) classifyTexts(ctx context.Context, texts []string) (err error)
 	for i, a := range answers {
 		tally.add(a)
 		if p.json {
-			err = writeJSON(out, newRecord(t.describe(), i, 0, a, p.topK))
+			err = writeJSON(out, newRecord(t.Facts(), i, 0, a, p.topK))
 		} else {
-			err = writeAnswer(out, t.describe(), heading(texts, i), a, p.topK)
+			err = writeAnswer(out, t.Facts(), heading(texts, i), a, p.topK)
 		}
 		if err != nil {
 			return err
@@ -108,7 +109,7 @@ func readBatch(in *rows.Reader) ([]rows.Row, error) {
 	return batch, nil
 }
 
-func (p *program) classifyBatch(ctx context.Context, t target, batch []rows.Row, tally *counter) error {
+func (p *program) classifyBatch(ctx context.Context, t target.Target, batch []rows.Row, tally *counter) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -118,7 +119,7 @@ func (p *program) classifyBatch(ctx context.Context, t target, batch []rows.Row,
 	}
 	out := bufio.NewWriter(p.stdout)
 	for i, a := range answers {
-		if err := writeJSON(out, newRecord(t.describe(), tally.rows, batch[i].Line, a, p.topK)); err != nil {
+		if err := writeJSON(out, newRecord(t.Facts(), tally.rows, batch[i].Line, a, p.topK)); err != nil {
 			return err
 		}
 		tally.add(a)

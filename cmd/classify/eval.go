@@ -25,11 +25,11 @@ func (p *program) eval(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer closing(t, &err)
-	report, err := eval.Run(ctx, t, t.describe().Labels, evalRows(list), eval.Options{Progress: p.progress()})
+	report, err := eval.Run(ctx, t, t.Facts().Labels, evalRows(list), eval.Options{Progress: p.progress()})
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.data, err)
 	}
-	f := t.describe()
+	f := t.Facts()
 	report.Model, report.Artifact, report.Scoring = f.Model, f.Artifact, f.Scoring
 	if p.json {
 		err = writeJSON(p.stdout, report)

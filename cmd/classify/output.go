@@ -9,6 +9,7 @@ import (
 
 	"cubby/eval"
 	"cubby/internal/client"
+	"cubby/internal/target"
 	"cubby/runtime"
 )
 
@@ -44,7 +45,7 @@ type itemError struct {
 
 // newRecord makes the record of one answer, with the topK best scores or, for
 // 0, all.
-func newRecord(f facts, index, line int, a eval.Answer, topK int) record {
+func newRecord(f target.Facts, index, line int, a eval.Answer, topK int) record {
 	r := record{Index: index, Line: line, Artifact: f.Artifact}
 	if a.Err != nil {
 		r.Error = newItemError(a.Err)
@@ -62,7 +63,7 @@ func newRecord(f facts, index, line int, a eval.Answer, topK int) record {
 	return r
 }
 
-func best(f facts, a eval.Answer, k int) []score {
+func best(f target.Facts, a eval.Answer, k int) []score {
 	top := a.Distribution.Top(k)
 	scores := make([]score, len(top))
 	for i, label := range top {
@@ -99,7 +100,7 @@ func heading(texts []string, i int) string {
 
 // writeAnswer writes one answer for reading: the label, the runners-up
 // indented below it, and what the reader should know.
-func writeAnswer(w io.Writer, f facts, heading string, a eval.Answer, topK int) error {
+func writeAnswer(w io.Writer, f target.Facts, heading string, a eval.Answer, topK int) error {
 	var b strings.Builder
 	b.WriteString(heading)
 	if a.Err != nil {

@@ -30,10 +30,10 @@ type program struct {
 	key            string // of the server
 	load           loader
 
-	model, home, cpu, server string
-	threads                  int
-	scoring, data            string
-	json                     bool
+	model, home, cpu, precision, server string
+	threads                             int
+	scoring, data                       string
+	json                                bool
 
 	topK int // classify
 
@@ -77,7 +77,7 @@ func (p *program) check(cmd *cli.Command) error {
 		return usagef("-scoring %q: expected constrained or likelihood", p.scoring)
 	}
 	if p.server != "" {
-		for _, name := range []string{"threads", "cpu", "home"} {
+		for _, name := range []string{"threads", "cpu", "precision", "home"} {
 			if givenAsFlag(cmd, name) {
 				return usagef("-%s is of no use with -server: the model runs there", name)
 			}
@@ -133,8 +133,9 @@ func (p *program) commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "data", Usage: "read rows from `FILE`: CSV with a header, or JSONL; - for standard input", TakesFile: true, Destination: &p.data},
 		&cli.StringFlag{Name: "scoring", Usage: "`METHOD` constrained or likelihood; the model's own if not given", Destination: &p.scoring},
 		&cli.BoolFlag{Name: "json", Usage: "answer in JSON", Destination: &p.json},
-		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a core", Sources: cli.EnvVars("CUBBY_THREADS"), Destination: &p.threads},
-		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable, avx2 or avx512vnni", Sources: cli.EnvVars("CUBBY_CPU"), Destination: &p.cpu},
+		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a physical core", Sources: cli.EnvVars("CUBBY_THREADS"), Destination: &p.threads},
+		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable; avx2, avxvnni or avx512vnni; neon or neondot", Sources: cli.EnvVars("CUBBY_CPU"), Destination: &p.cpu},
+		&cli.StringFlag{Name: "precision", Usage: "round a text's activations to `TYPE`: int8, int16 (half as fast, closer to float arithmetic) or float32 (for reference)", Value: "int8", Sources: cli.EnvVars("CUBBY_PRECISION"), Destination: &p.precision},
 		&cli.StringFlag{Name: "home", Usage: "`FOLDER` of the model store", Sources: cli.EnvVars("CUBBY_HOME"), Destination: &p.home},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cubby/internal/load"
+	"cubby/internal/workload"
 	"cubby/labels"
 	"cubby/models"
 	"cubby/runtime"
@@ -257,7 +258,7 @@ func TestBenchReport(t *testing.T) {
 		ColdStart           *float64 `json:"cold_start_ms"`
 		Rows                int
 		Kernel              string
-		Latency, Throughput measured
+		Latency, Throughput workload.Measured
 	}
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
@@ -265,7 +266,7 @@ func TestBenchReport(t *testing.T) {
 	if r.Rows != 3 || r.Kernel != "none" || r.ColdStart == nil || r.ItemsPerSecond <= 0 || r.TokensPerSecond <= 0 || r.P50 <= 0 || r.P50 > r.P99 {
 		t.Errorf("got %s", out)
 	}
-	for name, m := range map[string]measured{"latency": r.Latency, "throughput": r.Throughput} {
+	for name, m := range map[string]workload.Measured{"latency": r.Latency, "throughput": r.Throughput} {
 		if m.Items != 6 || m.Errors != 2 || m.Tokens != 6 {
 			t.Errorf("%s: %+v", name, m)
 		}

@@ -2,34 +2,13 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"math"
 
-	"cubby/eval"
 	"cubby/internal/client"
 	"cubby/internal/load"
-	"cubby/labels"
-	"cubby/models"
+	"cubby/internal/target"
 	"cubby/runtime"
-	"cubby/runtime/engine"
 )
-
-// target is what answers: a model in this process or a server.
-type target interface {
-	eval.Classifier
-	describe() facts
-	Close() error
-}
-
-// facts are what is known of a target.
-type facts struct {
-	Model      string
-	Artifact   string
-	Scoring    string
-	Calibrated bool
-	Labels     *labels.Set
-	Engine     engine.Info
-}
 
 // loader opens a model in this process.
 type loader func(ref string, opt load.Options) (runtime.Backend, error)
@@ -43,12 +22,16 @@ func loadModel(ref string, opt load.Options) (runtime.Backend, error) {
 }
 
 // open opens the target that the flags name.
-func (p *program) open(ctx context.Context) (target, error) {
+func (p *program) open(ctx context.Context) (target.Target, error) {
 	if p.server != "" {
-		return openRemote(ctx, p.server, p.key, p.model, p.scoring)
+		c, err := client.New(p.server, p.key)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return target.Remote(ctx, c, p.model, p.scoring)
 	}
 	b, err := p.load(p.model, load.Options{
-		Home: p.home, CPU: p.cpu, Threads: p.threads,
+		Home: p.home, CPU: p.cpu, Precision: p.precision, Threads: p.threads,
 		// This process is the model's only caller and sends what it has: there
 		// is nobody to protect by refusing.
 		QueueTokens: math.MaxInt32,
@@ -56,114 +39,5 @@ func (p *program) open(ctx context.Context) (target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &local{backend: b, scoring: models.Scoring(p.scoring)}, nil
+	return target.Local(b, p.scoring), nil
 }
-
-// local is a model in this process.
-type local struct {
-	backend runtime.Backend
-	scoring models.Scoring // empty: the model's own
-}
-
-func (l *local) Classify(ctx context.Context, texts []string) ([]eval.Answer, error) {
-	results, err := l.backend.Score(ctx, runtime.Request{Texts: texts, Scoring: l.scoring})
-	if err != nil {
-		return nil, err
-	}
-	answers := make([]eval.Answer, len(results))
-	for i, r := range results {
-		answers[i] = eval.Answer{Distribution: r.Distribution, Review: r.Review, Tokens: r.Tokens, Truncated: r.Truncated}
-		if r.Err != nil {
-			answers[i].Err = r.Err
-		}
-	}
-	return answers, nil
-}
-
-func (l *local) describe() facts {
-	info := l.backend.Info()
-	f := facts{
-		Model: info.Model, Artifact: info.Artifact, Scoring: string(info.Scoring),
-		Calibrated: info.Calibrated, Labels: info.Labels, Engine: info.Engine,
-	}
-	if l.scoring != "" {
-		f.Scoring = string(l.scoring)
-	}
-	return f
-}
-
-func (l *local) Close() error { return l.backend.Close() }
-
-// remote is a model on a classify-server.
-type remote struct {
-	client *client.Client
-	model  string // as given; empty for the server's default
-	asked  string // scoring as given; empty for the model's own
-	facts  facts
-}
-
-func openRemote(ctx context.Context, base, key, model, scoring string) (*remote, error) {
-	c, err := client.New(base, key)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	m, err := c.Model(ctx, model)
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	set, err := labels.NewSet(m.Labels)
-	if err != nil {
-		c.Close()
-		return nil, fmt.Errorf("labels of the server's model %q: %w", m.Name, err)
-	}
-	f := facts{
-		Model: m.Name, Artifact: m.Artifact, Scoring: m.Scoring, Calibrated: m.Calibrated, Labels: set,
-		Engine: engine.Info{Engine: m.Engine, Kernel: m.Kernel, Threads: m.Threads},
-	}
-	if scoring != "" {
-		f.Scoring = scoring
-	}
-	return &remote{client: c, model: model, asked: scoring, facts: f}, nil
-}
-
-func (r *remote) Classify(ctx context.Context, texts []string) ([]eval.Answer, error) {
-	resp, err := r.client.Classify(ctx, client.Request{Model: r.model, Texts: texts, Scoring: r.asked})
-	if err != nil {
-		return nil, err
-	}
-	if resp.Artifact != "" && resp.Artifact != r.facts.Artifact {
-		return nil, fmt.Errorf("the server changed its model under way, from %s to %s; run again", r.facts.Artifact, resp.Artifact)
-	}
-	answers := make([]eval.Answer, len(resp.Results))
-	for i, result := range resp.Results {
-		if answers[i], err = r.answer(result); err != nil {
-			return nil, fmt.Errorf("text %d: %w", i, err)
-		}
-	}
-	return answers, nil
-}
-
-// answer puts a result's scores into the set's order.
-func (r *remote) answer(result client.Result) (eval.Answer, error) {
-	if result.Error != nil {
-		return eval.Answer{Err: result.Error}, nil
-	}
-	set := r.facts.Labels
-	if len(result.Scores) != set.Len() {
-		return eval.Answer{}, fmt.Errorf("the server gave %d scores; its model has %d labels", len(result.Scores), set.Len())
-	}
-	d := make(labels.Distribution, set.Len())
-	for _, s := range result.Scores {
-		i, ok := set.Index(s.Label)
-		if !ok {
-			return eval.Answer{}, fmt.Errorf("the server gave a score to %q, which is none of its model's labels", s.Label)
-		}
-		d[i] = s.Probability
-	}
-	return eval.Answer{Distribution: d, Review: result.Review, Tokens: result.Tokens, Truncated: result.Truncated}, nil
-}
-
-func (r *remote) describe() facts { return r.facts }
-
-func (r *remote) Close() error { return r.client.Close() }

@@ -21,17 +21,17 @@ func (p *program) list(_ context.Context, c *cli.Command) error {
 		return err
 	}
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tLABELS\tSIZE\tKIND\tARTIFACT")
+	fmt.Fprintln(w, "NAME\tLABELS\tSIZE\tPACKED\tKIND\tARTIFACT")
 	for _, e := range entries {
 		name := e.Name
 		if name == "" {
 			name = "-"
 		}
 		if e.Err != nil {
-			fmt.Fprintf(w, "%s\t\t\tdamaged\t%s\n", name, e.Digest)
+			fmt.Fprintf(w, "%s\t\t\t\tdamaged\t%s\n", name, e.Digest)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", name, len(e.Manifest.Labels), size(e.Manifest), e.Manifest.Source.Kind, e.Digest)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", name, len(e.Manifest.Labels), size(e.Manifest), mebibytes(e.Derived), e.Manifest.Source.Kind, e.Digest)
 	}
 	return w.Flush()
 }
@@ -42,8 +42,10 @@ func size(m *models.Manifest) string {
 	for _, f := range m.Files {
 		n += f.Size
 	}
-	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	return mebibytes(n)
 }
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 // verify hashes one model, or all; it goes on behind a damaged one.
 func (p *program) verify(_ context.Context, c *cli.Command) error {

@@ -17,6 +17,7 @@ type Model struct {
 	Labels     []labels.Label `json:"labels"` // in the model's order
 	Engine     string         `json:"engine"`
 	Kernel     string         `json:"kernel"`
+	Precision  string         `json:"precision"`
 	Threads    int            `json:"threads"`
 }
 

@@ -135,11 +135,11 @@ func TestPackagesAgreeWithTheirGoldens(t *testing.T) {
 		flips               int     // best labels that may differ
 		mean                float64 // total variation distance
 	}{
-		{"banking-routing", "merged", "chat", 0, 0.002}, {"banking-routing", "gguf", "chat", 1, 0.01},
+		{"banking-routing", "merged", "chat", 0, 0.002}, {"banking-routing", "gguf", "chat", 1, 0.012},
 		{"banking-routing", "seqcls", "seqcls", 0, 0.002},
-		{"ecommerce", "merged", "chat", 0, 0.003}, {"ecommerce", "gguf", "chat", 2, 0.025},
-		{"injury", "merged", "chat", 0, 0.003}, {"injury", "gguf", "chat", 1, 0.018},
-		{"mental-health", "merged", "chat", 0, 0.003}, {"mental-health", "gguf", "chat", 1, 0.012},
+		{"ecommerce", "merged", "chat", 0, 0.003}, {"ecommerce", "gguf", "chat", 3, 0.026},
+		{"injury", "merged", "chat", 0, 0.003}, {"injury", "gguf", "chat", 2, 0.02},
+		{"mental-health", "merged", "chat", 0, 0.003}, {"mental-health", "gguf", "chat", 1, 0.014},
 	} {
 		t.Run(c.task+" "+c.shape, func(t *testing.T) {
 			store := models.NewStore(t.TempDir())

@@ -5,9 +5,11 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"cubby/models"
 	"cubby/runtime"
@@ -21,16 +23,26 @@ type Options struct {
 	Home string
 	// Threads is the number of compute threads; 0 for one a core.
 	Threads int
-	// CPU forces an instruction set: "portable", "avx2", "avx512vnni"; empty chooses.
+	// CPU forces an instruction set, one of kernel.Levels; empty chooses.
 	CPU string
+	// Precision rounds a text's activations, one of native.Precisions; empty for
+	// the default.
+	Precision string
 	// BatchTokens is the token budget of one pass; QueueTokens the most tokens
 	// admitted at once. 0 for the defaults of package runtime.
 	BatchTokens int
 	QueueTokens int
 	// TextTokens is the most tokens of one text; 0 for what the context holds.
 	TextTokens int
-	// Observer hears about passes; nil for nobody.
-	Observer runtime.Observer
+	// Log hears why a start is slower than it could be; nil for nobody.
+	Log *slog.Logger
+	// Name is what the model is called; empty for its manifest's.
+	Name string
+	// Observer makes the one who hears about a model's passes, by its name; nil
+	// for nobody.
+	Observer func(model string) runtime.Observer
+	// Shared is what this model has in common with others; nil for nothing.
+	Shared *Shared
 }
 
 // Model opens the model that ref names (a name in the store, a folder, a GGUF
@@ -80,12 +92,16 @@ func start(m *models.Model, opt Options) (*runtime.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := runtime.Open(m, eng, runtime.Options{
-		BatchTokens: opt.BatchTokens,
-		QueueTokens: opt.QueueTokens,
-		TextTokens:  opt.TextTokens,
-		Observer:    opt.Observer,
-	})
+	name := cmp.Or(opt.Name, m.Manifest.Name)
+	o := runtime.Options{Name: name, BatchTokens: opt.BatchTokens, QueueTokens: opt.QueueTokens, TextTokens: opt.TextTokens}
+	if opt.Observer != nil {
+		o.Observer = opt.Observer(name)
+	}
+	if opt.Shared != nil {
+		o.Cache = opt.Shared.cache
+	}
+	defer m.DropPages() // tokenizer and weights were read once
+	r, err := runtime.Open(m, eng, o)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("model %q: %w", m.Manifest.Name, err), eng.Close())
 	}
@@ -101,9 +117,35 @@ func newEngine(m *models.Model, opt Options) (engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	eng, err := native.New(weights, tok, native.Options{Threads: opt.Threads, CPU: opt.CPU})
+	shared := opt.Shared
+	if shared == nil {
+		shared = &Shared{}
+	}
+	o := native.Options{
+		Threads: opt.Threads, CPU: opt.CPU, Precision: native.Precision(opt.Precision), Pool: shared.pool, Artifact: m.Digest, Release: m.DropPages, Log: opt.Log,
+	}
+	if d := m.Derived(); d != nil {
+		o.Files = d
+	}
+	eng, err := shared.engine(weightsSize(m), func() (engine.Engine, error) {
+		e, err := native.New(weights, tok, o)
+		if err != nil {
+			return nil, err // not an Engine that holds a nil *native.Engine
+		}
+		return e, nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("model %q: %w", m.Manifest.Name, err)
 	}
 	return eng, nil
+}
+
+// weightsSize is the size of the weights' file, in bytes.
+func weightsSize(m *models.Model) int64 {
+	for _, f := range m.Manifest.Files {
+		if f.Path == m.Manifest.Weights {
+			return f.Size
+		}
+	}
+	return 0
 }

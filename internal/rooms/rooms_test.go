@@ -29,6 +29,7 @@ var bans = []ban{
 	{"cubby/models", "cubby/internal", "a model on disk needs no wiring"},
 	{"cubby/runtime", "cubby/internal", "the runtime needs no wiring"},
 	{"cubby/runtime/engine", "cubby/runtime/native", "the contract knows no engine"},
+	{"cubby/runtime/residency", "cubby/runtime/native", "what shares memory knows engines by their contract"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

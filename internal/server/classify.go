@@ -37,6 +37,7 @@ type answered struct {
 	Calibrated  bool    `json:"calibrated"`
 	Tokens      int     `json:"tokens"`
 	Truncated   int     `json:"truncated"`
+	Cached      bool    `json:"cached,omitempty"`
 }
 
 // refused is the result of a text that did not.
@@ -60,18 +61,18 @@ type timing struct {
 // classify answers POST /v1/classify. A list is answered with 200 and an error
 // for each item that has one; a single string that fails fails the request.
 func (s *Server) classify(c *gin.Context) error {
-	backend, err := s.serving()
-	if err != nil {
-		return err
+	if _, err := s.backends(); err != nil {
+		return err // before the body is read
 	}
 	req, err := s.readRequest(c)
 	if err != nil {
 		return err
 	}
-	info := backend.Info()
-	if req.model != "" && req.model != info.Model && req.model != info.Artifact {
-		return &failure{Code: codeUnknownModel, Message: "this server does not serve the model of that name"}
+	backend, info, err := s.choose(req.model)
+	if err != nil {
+		return err
 	}
+	c.Set(modelKey, info.Model)
 	c.Set(textsKey, len(req.items))
 	texts := make([]string, len(req.items))
 	for i, it := range req.items {
@@ -81,7 +82,7 @@ func (s *Server) classify(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	s.count(c, results, info.Labels)
+	s.count(c, results, info)
 	if req.single && results[0].Err != nil {
 		return results[0].Err
 	}
@@ -89,16 +90,16 @@ func (s *Server) classify(c *gin.Context) error {
 }
 
 // count puts the results into the metrics and the log line.
-func (s *Server) count(c *gin.Context, results []runtime.Result, set *labels.Set) {
+func (s *Server) count(c *gin.Context, results []runtime.Result, info runtime.Info) {
 	tokens := 0
 	for i := range results {
 		r := &results[i]
 		tokens += r.Tokens
 		label := ""
 		if best, _ := r.Distribution.Best(); best >= 0 {
-			label = set.Name(best)
+			label = info.Labels.Name(best)
 		}
-		s.opt.Metrics.text(r, label)
+		s.opt.Metrics.text(info.Model, r, label)
 	}
 	c.Set(tokensKey, tokens)
 }
@@ -121,6 +122,7 @@ func respond(req *request, results []runtime.Result, info runtime.Info) *respons
 		out.Results[i] = answered{
 			Index: i, ID: id, Label: scores[0].Label, Probability: scores[0].Probability, Scores: scores,
 			Review: r.Review, Calibrated: info.Calibrated, Tokens: r.Tokens, Truncated: r.Truncated,
+			Cached: r.Cached,
 		}
 	}
 	out.Timing = timing{QueueMS: milliseconds(queue), ComputeMS: milliseconds(compute)}
@@ -252,23 +254,32 @@ type modelInfo struct {
 	Calibrated    bool           `json:"calibrated"`
 	Engine        string         `json:"engine"`
 	Kernel        string         `json:"kernel"`
+	Precision     string         `json:"precision"`
 	Architecture  string         `json:"architecture"`
 	Threads       int            `json:"threads"`
 	Context       int            `json:"context"`
 	MaxTextTokens int            `json:"max_text_tokens"`
 	Source        models.Source  `json:"source"`
+	Loaded        bool           `json:"loaded"`
+	WeightBytes   int64          `json:"weight_bytes"` // while it is loaded
+	KVBytes       int64          `json:"kv_bytes"`     // of the prompt's prefix
 }
 
-// models answers GET /v1/models.
+// models answers GET /v1/models, the default first.
 func (s *Server) models(c *gin.Context) error {
-	backend, err := s.serving()
+	list, err := s.backends()
 	if err != nil {
 		return err
 	}
-	i := backend.Info()
-	return write(c, map[string][]modelInfo{"models": {{
-		Name: i.Model, Artifact: i.Artifact, Labels: i.Labels.Labels(), Scoring: i.Scoring, Calibrated: i.Calibrated,
-		Engine: i.Engine.Engine, Kernel: i.Engine.Kernel, Architecture: i.Engine.Architecture, Threads: i.Engine.Threads,
-		Context: i.Engine.Context, MaxTextTokens: i.MaxTextTokens, Source: i.Source,
-	}}})
+	entries := make([]modelInfo, len(list))
+	for n, b := range list {
+		i := b.Info()
+		entries[n] = modelInfo{
+			Name: i.Model, Artifact: i.Artifact, Labels: i.Labels.Labels(), Scoring: i.Scoring, Calibrated: i.Calibrated,
+			Engine: i.Engine.Engine, Kernel: i.Engine.Kernel, Precision: i.Engine.Precision, Architecture: i.Engine.Architecture, Threads: i.Engine.Threads,
+			Context: i.Engine.Context, MaxTextTokens: i.MaxTextTokens, Source: i.Source,
+			Loaded: i.Engine.Memory.Loaded, WeightBytes: i.Engine.Memory.Weights, KVBytes: i.Engine.Memory.KV,
+		}
+	}
+	return write(c, map[string][]modelInfo{"models": entries})
 }

@@ -49,6 +49,43 @@ func TestAnswerShape(t *testing.T) {
 	}
 }
 
+func TestModelIsChosen(t *testing.T) {
+	bank, shop := newFake(), newFake()
+	shop.name = "shop"
+	s := New(Options{}, true)
+	s.Ready(bank, shop)
+	for model, chosen := range map[string]*fakeBackend{"": bank, "bank": bank, "shop": shop, "sha256:ab12": bank} {
+		bank.last, shop.last = runtime.Request{}, runtime.Request{}
+		w := post(s, `{"input":"a","model":"`+model+`"}`)
+		want(t, w, http.StatusOK, "")
+		if chosen.last.Texts == nil || !strings.Contains(w.Body.String(), `"model":"`+chosen.Info().Model+`"`) {
+			t.Errorf("model %q: %s", model, w.Body)
+		}
+	}
+	want(t, post(s, `{"input":"a","model":"other"}`), 404, codeUnknownModel)
+	if n := strings.Count(ask(s, "GET", "/v1/models", "").Body.String(), `"artifact":`); n != 2 {
+		t.Errorf("%d models are listed", n)
+	}
+}
+
+func TestCachedIsSaid(t *testing.T) {
+	b := newFake()
+	b.score = func(context.Context, runtime.Request) ([]runtime.Result, error) {
+		kept, computed := result("a"), result("b")
+		kept.Cached, kept.Queue, kept.Compute = true, 0, 0
+		return []runtime.Result{kept, computed}, nil
+	}
+	s := readyServer(b, Options{})
+	w := post(s, `{"input":["a","b"]}`)
+	want(t, w, http.StatusOK, "")
+	if n := strings.Count(w.Body.String(), `"cached":true`); n != 1 || strings.Contains(w.Body.String(), `"cached":false`) {
+		t.Errorf("one of two results was kept: %s", w.Body)
+	}
+	if m := ask(s, "GET", "/metrics", "").Body.String(); !strings.Contains(m, `cubby_stage_seconds_count{stage="queue"} 1`) {
+		t.Error("a kept answer is taken for one that queued")
+	}
+}
+
 func TestRequestReachesBackend(t *testing.T) {
 	for body, expect := range map[string]runtime.Request{
 		`{"input":"a"}`:                              {Texts: []string{"a"}},
@@ -216,8 +253,8 @@ func TestModels(t *testing.T) {
 	w := ask(readyServer(newFake(), Options{}), "GET", "/v1/models", "")
 	want(t, w, http.StatusOK, "")
 	const shape = `{"models":[{"name":"bank","artifact":"sha256:ab12","labels":[{"name":"cash"},{"name":"card","description":"plastic"},{"name":"loan <small>"}],` +
-		`"scoring":"constrained","calibrated":true,"engine":"native","kernel":"portable","architecture":"llama","threads":2,"context":2048,"max_text_tokens":1900,` +
-		`"source":{"kind":"gguf","from":"bank.tar"}}]}` + "\n"
+		`"scoring":"constrained","calibrated":true,"engine":"native","kernel":"portable","precision":"int8","architecture":"llama","threads":2,"context":2048,"max_text_tokens":1900,` +
+		`"source":{"kind":"gguf","from":"bank.tar"},"loaded":true,"weight_bytes":4000,"kv_bytes":50}]}` + "\n"
 	if w.Body.String() != shape {
 		t.Errorf("got  %swant %s", w.Body, shape)
 	}

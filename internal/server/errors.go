@@ -133,7 +133,7 @@ var hints = map[runtime.Code]string{
 	codeMediaType:           "send JSON with Content-Type: application/json",
 	codeUnauthorized:        "send the header Authorization: Bearer KEY",
 	codeBadHost:             "use the address 127.0.0.1 or localhost; to serve other names, set an API key",
-	codeUnknownModel:        "GET /v1/models names the model that is served",
+	codeUnknownModel:        "GET /v1/models names the models that are served",
 }
 
 func fromRuntime(r *runtime.Error) *failure {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -24,6 +25,7 @@ type fakeBackend struct {
 	score  func(ctx context.Context, req runtime.Request) ([]runtime.Result, error)
 	canary error
 	failed chan struct{}
+	name   string // empty: bank
 
 	mu     sync.Mutex
 	last   runtime.Request
@@ -62,9 +64,10 @@ func (b *fakeBackend) Info() runtime.Info {
 		panic(err)
 	}
 	return runtime.Info{
-		Model: "bank", Artifact: "sha256:ab12", Labels: set, Scoring: models.Constrained, Calibrated: true,
+		Model: cmp.Or(b.name, "bank"), Artifact: "sha256:ab12", Labels: set, Scoring: models.Constrained, Calibrated: true,
 		Source: models.Source{Kind: models.GGUF, From: "bank.tar"}, MaxTextTokens: 1900,
-		Engine: engine.Info{Engine: "native", Kernel: "portable", Architecture: "llama", Threads: 2, Context: 2048},
+		Engine: engine.Info{Engine: "native", Kernel: "portable", Precision: "int8", Architecture: "llama", Threads: 2, Context: 2048,
+			Memory: engine.Memory{Loaded: true, Weights: 4000, KV: 50, Loads: 2}},
 	}
 }
 

@@ -129,33 +129,40 @@ func TestRequestID(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	s := readyServer(newFake(), Options{})
+	s := readyServer(newFake(), Options{Cache: runtime.NewCache(1000)})
 	post(s, `{"input":["a","b",""]}`)
 	post(s, `{`)
 	ask(s, "GET", "/nothing", "")
-	s.opt.Metrics.Pass(3, 40, 20e6)
-	s.opt.Metrics.Queued(40)
-	s.opt.Metrics.Tokenized(1e6)
+	o := s.opt.Metrics.Observer("bank")
+	o.Pass(3, 40, 20e6)
+	o.Queued(40)
+	o.Tokenized(1e6)
 	text := ask(s, "GET", "/metrics", "").Body.String()
 	for _, line := range []string{
 		`cubby_requests_total{route="/v1/classify",status="200"} 1`,
 		`cubby_requests_total{route="/v1/classify",status="400"} 1`,
 		`cubby_requests_total{route="unmatched",status="404"} 1`,
-		`cubby_texts_total{outcome="answered"} 2`,
-		`cubby_texts_total{outcome="empty_text"} 1`,
-		`cubby_labels_total{label="card"} 2`,
-		`cubby_labels_total{label="cash"} 0`,
-		`cubby_labels_total{label="loan <small>"} 0`,
-		`cubby_pass_items_sum 3`,
-		`cubby_pass_tokens_sum 40`,
-		`cubby_queue_tokens 40`,
+		`cubby_texts_total{model="bank",outcome="answered"} 2`,
+		`cubby_texts_total{model="bank",outcome="empty_text"} 1`,
+		`cubby_labels_total{label="card",model="bank"} 2`,
+		`cubby_labels_total{label="cash",model="bank"} 0`,
+		`cubby_labels_total{label="loan <small>",model="bank"} 0`,
+		`cubby_pass_items_sum{model="bank"} 3`,
+		`cubby_pass_tokens_sum{model="bank"} 40`,
+		`cubby_queue_tokens{model="bank"} 40`,
 		`cubby_stage_seconds_sum{stage="compute"} 0.02`,
 		`cubby_stage_seconds_sum{stage="tokenize"} 0.001`,
 		`cubby_stage_seconds_count{stage="queue"} 2`,
 		`cubby_stage_seconds_count{stage="parse"} 2`,
-		`cubby_scheduler_texts_total{state="admitted"} 7`,
-		`cubby_scheduler_texts_total{state="cancelled"} 2`,
-		`cubby_scheduler_in_flight 0`,
+		`cubby_scheduler_texts_total{model="bank",state="admitted"} 7`,
+		`cubby_scheduler_texts_total{model="bank",state="cancelled"} 2`,
+		`cubby_scheduler_in_flight{model="bank"} 0`,
+		`cubby_model_loaded{model="bank"} 1`,
+		`cubby_model_loads_total{model="bank"} 2`,
+		`cubby_model_memory_bytes{kind="kv",model="bank"} 50`,
+		`cubby_model_memory_bytes{kind="weights",model="bank"} 4000`,
+		`cubby_cache_lookups_total{result="hit"} 0`,
+		`cubby_cache_entries 0`,
 		`cubby_model_info{artifact="sha256:ab12",engine="native",kernel="portable",model="bank",scoring="constrained",threads="2"} 1`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {

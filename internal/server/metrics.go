@@ -13,9 +13,8 @@ import (
 )
 
 // Metrics holds what /metrics shows, in a registry of its own. Every label
-// value comes from a closed set: routes, statuses, codes, the model's labels.
-// Nothing of a text or of a client's headers gets in. It is the
-// runtime.Observer of the served model.
+// value comes from a closed set: routes, statuses, codes, the models' names and
+// labels. Nothing of a text or of a client's headers gets in.
 type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
@@ -23,9 +22,10 @@ type Metrics struct {
 	stages   *prometheus.HistogramVec
 	texts    *prometheus.CounterVec
 	labels   *prometheus.CounterVec
-	queued   prometheus.Gauge
-	items    prometheus.Histogram
-	tokens   prometheus.Histogram
+	queued   *prometheus.GaugeVec
+	items    *prometheus.HistogramVec
+	tokens   *prometheus.HistogramVec
+	info     *prometheus.GaugeVec
 	open     prometheus.Gauge
 
 	parse, tokenize, queue, compute prometheus.Observer
@@ -45,14 +45,16 @@ func NewMetrics() *Metrics {
 		requests: counters("cubby_requests_total", "Requests by route and status.", "route", "status"),
 		duration: histograms("cubby_request_seconds", "Time from a request's headers to its answer.", "route"),
 		stages:   histograms("cubby_stage_seconds", "Time in each stage: parse and tokenize by request, queue by text, compute by pass.", "stage"),
-		texts:    counters("cubby_texts_total", "Texts by outcome: answered, or the code of their error.", "outcome"),
-		labels:   counters("cubby_labels_total", "Texts by the label they were given.", "label"),
-		queued:   gauge("cubby_queue_tokens", "Tokens of all unfinished texts, waiting and running."),
-		open:     gauge("cubby_requests_in_flight", "Requests being handled."),
-		items:    histogram("cubby_pass_items", "Texts in each pass of the engine.", prometheus.ExponentialBuckets(1, 2, 11)),
-		tokens:   histogram("cubby_pass_tokens", "Tokens in each pass of the engine.", prometheus.ExponentialBuckets(8, 2, 12)),
+		texts:    counters("cubby_texts_total", "Texts by outcome: answered, or the code of their error.", "model", "outcome"),
+		labels:   counters("cubby_labels_total", "Texts by the label they were given.", "model", "label"),
+		queued:   gauges("cubby_queue_tokens", "Tokens of all unfinished texts, waiting and running.", "model"),
+		open:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "cubby_requests_in_flight", Help: "Requests being handled."}),
+		items:    sizes("cubby_pass_items", "Texts in each pass of the engine, equal ones counted once.", prometheus.ExponentialBuckets(1, 2, 11)),
+		tokens:   sizes("cubby_pass_tokens", "Tokens in each pass of the engine.", prometheus.ExponentialBuckets(8, 2, 12)),
+		info: gauges("cubby_model_info", "The models that are served; always 1.",
+			"model", "artifact", "scoring", "engine", "kernel", "threads"),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.stages, m.texts, m.labels, m.queued, m.open, m.items, m.tokens,
+	m.registry.MustRegister(m.requests, m.duration, m.stages, m.texts, m.labels, m.queued, m.open, m.items, m.tokens, m.info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.parse, m.tokenize = m.stages.WithLabelValues("parse"), m.stages.WithLabelValues("tokenize")
 	m.queue, m.compute = m.stages.WithLabelValues("queue"), m.stages.WithLabelValues("compute")
@@ -67,39 +69,54 @@ func histograms(name, help string, labels ...string) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: secondsBuckets}, labels)
 }
 
-func histogram(name, help string, buckets []float64) prometheus.Histogram {
-	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+func sizes(name, help string, buckets []float64) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, []string{"model"})
 }
 
-func gauge(name, help string) prometheus.Gauge {
-	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
 }
 
-// serveModel adds what a loaded model knows: its name, a zero for each label,
-// and its books.
-func (m *Metrics) serveModel(b Backend) {
-	info := b.Info()
-	model := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "cubby_model_info", Help: "The model that is served; always 1."},
-		[]string{"model", "artifact", "scoring", "engine", "kernel", "threads"})
-	model.WithLabelValues(info.Model, info.Artifact, string(info.Scoring), info.Engine.Engine, info.Engine.Kernel,
-		strconv.Itoa(info.Engine.Threads)).Set(1)
-	for _, name := range info.Labels.Names() {
-		m.labels.WithLabelValues(name)
+// serveModels adds what loaded models know: their names, a zero for each label,
+// their books and their memory.
+func (m *Metrics) serveModels(list []Backend) {
+	for _, b := range list {
+		i := b.Info()
+		m.info.WithLabelValues(i.Model, i.Artifact, string(i.Scoring), i.Engine.Engine, i.Engine.Kernel, strconv.Itoa(i.Engine.Threads)).Set(1)
+		for _, name := range i.Labels.Names() {
+			m.labels.WithLabelValues(i.Model, name)
+		}
 	}
-	m.registry.MustRegister(model, books{b})
+	m.registry.MustRegister(books{list})
+}
+
+// serveCache adds the counts of the answers that are kept.
+func (m *Metrics) serveCache(c *runtime.Cache) { m.registry.MustRegister(cached{c}) }
+
+// Observer returns the runtime.Observer of one model.
+func (m *Metrics) Observer(model string) runtime.Observer {
+	return observer{
+		tokenize: m.tokenize, compute: m.compute,
+		queued: m.queued.WithLabelValues(model), items: m.items.WithLabelValues(model), tokens: m.tokens.WithLabelValues(model),
+	}
+}
+
+type observer struct {
+	tokenize, compute, items, tokens prometheus.Observer
+	queued                           prometheus.Gauge
 }
 
 // Tokenized implements runtime.Observer.
-func (m *Metrics) Tokenized(took time.Duration) { m.tokenize.Observe(took.Seconds()) }
+func (o observer) Tokenized(took time.Duration) { o.tokenize.Observe(took.Seconds()) }
 
 // Queued implements runtime.Observer.
-func (m *Metrics) Queued(tokens int) { m.queued.Set(float64(tokens)) }
+func (o observer) Queued(tokens int) { o.queued.Set(float64(tokens)) }
 
 // Pass implements runtime.Observer.
-func (m *Metrics) Pass(items, tokens int, took time.Duration) {
-	m.items.Observe(float64(items))
-	m.tokens.Observe(float64(tokens))
-	m.compute.Observe(took.Seconds())
+func (o observer) Pass(items, tokens int, took time.Duration) {
+	o.items.Observe(float64(items))
+	o.tokens.Observe(float64(tokens))
+	o.compute.Observe(took.Seconds())
 }
 
 // request counts one finished request.
@@ -110,39 +127,18 @@ func (m *Metrics) request(route string, status int, took time.Duration) {
 
 // text counts one result by its outcome, and by its label, which is a name of
 // the model's closed set.
-func (m *Metrics) text(r *runtime.Result, label string) {
+func (m *Metrics) text(model string, r *runtime.Result, label string) {
 	if r.Err != nil {
-		m.texts.WithLabelValues(string(r.Err.Code)).Inc()
+		m.texts.WithLabelValues(model, string(r.Err.Code)).Inc()
 		return
 	}
-	m.texts.WithLabelValues(outcomeAnswered).Inc()
-	m.labels.WithLabelValues(label).Inc()
-	m.queue.Observe(r.Queue.Seconds())
+	m.texts.WithLabelValues(model, outcomeAnswered).Inc()
+	m.labels.WithLabelValues(model, label).Inc()
+	if !r.Cached {
+		m.queue.Observe(r.Queue.Seconds())
+	}
 }
 
 func (m *Metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
-}
-
-// books shows the scheduler's counts, all of one moment.
-type books struct{ backend Backend }
-
-var (
-	admittedDesc = prometheus.NewDesc("cubby_scheduler_texts_total",
-		"Texts at the scheduler. admitted = answered + cancelled + failed + cubby_scheduler_in_flight, exactly.", []string{"state"}, nil)
-	inFlightDesc = prometheus.NewDesc("cubby_scheduler_in_flight", "Texts admitted and not finished.", nil, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (b books) Describe(ch chan<- *prometheus.Desc) { ch <- admittedDesc; ch <- inFlightDesc }
-
-// Collect implements prometheus.Collector.
-func (b books) Collect(ch chan<- prometheus.Metric) {
-	st := b.backend.Stats()
-	for state, n := range map[string]uint64{
-		"admitted": st.Admitted, "answered": st.Answered, "cancelled": st.Cancelled, "failed": st.Failed, "refused": st.Refused,
-	} {
-		ch <- prometheus.MustNewConstMetric(admittedDesc, prometheus.CounterValue, float64(n), state)
-	}
-	ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(st.InFlight))
 }

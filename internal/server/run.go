@@ -22,8 +22,9 @@ var ErrEngineDied = errors.New("the engine crashed")
 type Config struct {
 	Options
 	Addr string
-	// Open loads the model; it is given the server's metrics to report to.
-	Open func(*Metrics) (Backend, error)
+	// Open loads the models, one after the other and the default first. Each
+	// function is given the server's metrics to report to.
+	Open []func(*Metrics) (Backend, error)
 	// Out gets the lines that greet the user when the server is ready.
 	Out io.Writer
 	// Started is when the process began, for the time to ready.
@@ -42,7 +43,7 @@ func Run(ctx context.Context, cfg Config) error {
 	s := New(cfg.Options, local)
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(netutil.LimitListener(ln, maxConns)) }()
-	backend, err := s.load(ctx, cfg.Open)
+	list, err := s.load(ctx, cfg.Open)
 	if err != nil {
 		s.http.Close()
 		<-served
@@ -51,12 +52,20 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		return err
 	}
-	s.Ready(backend)
+	s.Ready(list...)
 	took := time.Since(cfg.Started)
-	s.opt.Log.Info("ready", "model", backend.Info().Model, "artifact", backend.Info().Artifact, "addr", ln.Addr().String(), "seconds", took.Seconds())
-	s.greet(cfg.Out, backend, ln.Addr(), took)
-	err = s.wait(ctx, backend, served)
-	return errors.Join(err, s.drain(), backend.Close())
+	s.opt.Log.Info("ready", "addr", ln.Addr().String(), "seconds", took.Seconds())
+	s.greet(cfg.Out, list, ln.Addr(), took)
+	err = s.wait(ctx, list, served)
+	return errors.Join(err, s.drain(), closeAll(list))
+}
+
+func closeAll(list []Backend) error {
+	var errs []error
+	for _, b := range list {
+		errs = append(errs, b.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // listen opens the address. One that others can reach needs an API key.
@@ -77,38 +86,66 @@ func listen(addr, key string) (ln net.Listener, local bool, err error) {
 	return ln, local, err
 }
 
-// load opens the model and checks its canary. When the context ends first, it
-// leaves the opening to itself: the process ends anyway.
-func (s *Server) load(ctx context.Context, open func(*Metrics) (Backend, error)) (Backend, error) {
+// load opens the models and checks their canaries. When the context ends first,
+// it leaves the opening to itself: the process ends anyway.
+func (s *Server) load(ctx context.Context, open []func(*Metrics) (Backend, error)) ([]Backend, error) {
 	type opened struct {
-		backend Backend
-		err     error
+		list []Backend
+		err  error
 	}
 	done := make(chan opened, 1)
 	go func() {
-		b, err := open(s.opt.Metrics)
-		if err == nil {
-			if err = b.CheckCanary(ctx); err != nil {
-				err = errors.Join(err, b.Close())
+		var list []Backend
+		for _, f := range open {
+			b, err := f(s.opt.Metrics)
+			if err == nil {
+				list = append(list, b)
+				err = s.check(ctx, list)
+			}
+			if err != nil {
+				done <- opened{nil, errors.Join(err, closeAll(list))}
+				return
 			}
 		}
-		done <- opened{b, err}
+		done <- opened{list, nil}
 	}()
 	select {
 	case o := <-done:
-		return o.backend, o.err
+		return o.list, o.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// greet tells the user what runs and what to try.
-func (s *Server) greet(w io.Writer, b Backend, addr net.Addr, took time.Duration) {
-	i := b.Info()
-	calibrated := "not calibrated"
-	if i.Calibrated {
-		calibrated = "calibrated"
+// check holds the last model of the list to its canary and its name to those of
+// the others.
+func (s *Server) check(ctx context.Context, list []Backend) error {
+	last := len(list) - 1
+	info := list[last].Info()
+	for _, b := range list[:last] {
+		if b.Info().Model == info.Model {
+			return Usage("two models are called %q: give one of them another name with -model NAME=MODEL", info.Model)
+		}
 	}
+	if err := list[last].CheckCanary(ctx); err != nil {
+		return fmt.Errorf("model %q: %w", info.Model, err)
+	}
+	s.opt.Log.Info("loaded", "model", info.Model, "artifact", info.Artifact,
+		"weight_bytes", info.Engine.Memory.Weights, "kv_bytes", info.Engine.Memory.KV)
+	return nil
+}
+
+// greet tells the user what runs and what to try.
+func (s *Server) greet(w io.Writer, list []Backend, addr net.Addr, took time.Duration) {
+	for _, b := range list {
+		i, calibrated := b.Info(), "not calibrated"
+		if i.Calibrated {
+			calibrated = "calibrated"
+		}
+		fmt.Fprintf(w, "model    %s, %d labels, scored by %s, %s\n", i.Model, i.Labels.Len(), i.Scoring, calibrated)
+		fmt.Fprintf(w, "artifact %s\n", i.Artifact)
+	}
+	i := list[0].Info()
 	text, auth := "a text to classify", ""
 	if i.Source.Kind == models.BuiltIn {
 		text = "I was charged twice for one coffee"
@@ -116,20 +153,29 @@ func (s *Server) greet(w io.Writer, b Backend, addr net.Addr, took time.Duration
 	if s.guard.key != nil {
 		auth = ` -H "Authorization: Bearer $CUBBY_API_KEY"`
 	}
-	fmt.Fprintf(w, "model    %s, %d labels, scored by %s, %s\n", i.Model, i.Labels.Len(), i.Scoring, calibrated)
-	fmt.Fprintf(w, "artifact %s\n", i.Artifact)
-	fmt.Fprintf(w, "engine   %s, kernel %s, %d threads\n", i.Engine.Engine, i.Engine.Kernel, i.Engine.Threads)
+	fmt.Fprintf(w, "engine   %s, kernel %s, %s, %d threads\n", i.Engine.Engine, i.Engine.Kernel, i.Engine.Precision, i.Engine.Threads)
 	fmt.Fprintf(w, "ready    in %.2f s, on http://%s\n", took.Seconds(), addr)
 	fmt.Fprintf(w, "try      curl -s%s %s/v1/classify -d '{\"input\":\"%s\"}'\n", auth, addr, text)
 }
 
 // wait returns when the server must stop, with the reason if it is an error.
-func (s *Server) wait(ctx context.Context, b Backend, served <-chan error) error {
+func (s *Server) wait(ctx context.Context, list []Backend, served <-chan error) error {
+	dead, cancel := make(chan struct{}, len(list)), make(chan struct{})
+	defer close(cancel)
+	for _, b := range list {
+		go func() {
+			select {
+			case <-b.Failed():
+				dead <- struct{}{}
+			case <-cancel:
+			}
+		}()
+	}
 	select {
 	case <-ctx.Done():
 		s.state.Store(int32(draining))
 		return nil
-	case <-b.Failed():
+	case <-dead:
 		s.state.Store(int32(failed))
 		return ErrEngineDied
 	case err := <-served:

@@ -26,7 +26,7 @@ type process struct {
 }
 
 // start runs a server.
-func start(t *testing.T, opt Options, open func(*Metrics) (Backend, error)) *process {
+func start(t *testing.T, opt Options, open ...func(*Metrics) (Backend, error)) *process {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -111,7 +111,7 @@ func TestStartsReadiesAndStops(t *testing.T) {
 	}
 	close(loaded)
 	p.until("ready", func() bool { return p.status("/readyz") == http.StatusOK })
-	for _, line := range []string{"bank, 3 labels, scored by constrained, calibrated", "sha256:ab12", "kernel portable, 2 threads",
+	for _, line := range []string{"bank, 3 labels, scored by constrained, calibrated", "sha256:ab12", "kernel portable, int8, 2 threads",
 		"curl -s " + p.addr + "/v1/classify -d '{\"input\":"} {
 		p.until("the greeting has "+line, func() bool { return strings.Contains(p.out.String(), line) })
 	}
@@ -130,6 +130,52 @@ func TestCanaryKeepsTheServerFromReady(t *testing.T) {
 	p := start(t, Options{}, func(*Metrics) (Backend, error) { return b, nil })
 	if err := p.end(); !errors.Is(err, b.canary) || !b.closed {
 		t.Errorf("got %v, closed %v", err, b.closed)
+	}
+}
+
+// Several models: all of them are opened, checked and closed, and none serves
+// where one fails.
+func TestSeveralModels(t *testing.T) {
+	opener := func(b *fakeBackend) func(*Metrics) (Backend, error) {
+		return func(*Metrics) (Backend, error) { return b, nil }
+	}
+	bank, shop := newFake(), newFake()
+	shop.name = "shop"
+	p := start(t, Options{}, opener(bank), opener(shop))
+	p.until("ready", func() bool { return p.status("/readyz") == http.StatusOK })
+	p.until("both are greeted", func() bool {
+		return strings.Contains(p.out.String(), "model    bank,") && strings.Contains(p.out.String(), "model    shop,")
+	})
+	for _, b := range []*fakeBackend{bank, shop} {
+		if status, err := p.post(`{"input":"a","model":"` + b.Info().Model + `"}`); status != http.StatusOK || b.last.Texts == nil {
+			t.Errorf("%s: %d, %v", b.Info().Model, status, err)
+		}
+	}
+	p.stop()
+	if err := p.end(); err != nil || !bank.closed || !shop.closed {
+		t.Errorf("%v, closed %v and %v", err, bank.closed, shop.closed)
+	}
+
+	for name, spoil := range map[string]func(*fakeBackend){
+		"give one of them another name": func(b *fakeBackend) { b.name = "" },
+		"model \"shop\": canary: away":  func(b *fakeBackend) { b.canary = errors.New("canary: away") },
+	} {
+		bank, shop := newFake(), newFake()
+		shop.name = "shop"
+		spoil(shop)
+		p := start(t, Options{}, opener(bank), opener(shop))
+		if err := p.end(); err == nil || !strings.Contains(err.Error(), name) || !bank.closed || !shop.closed {
+			t.Errorf("%s: %v, closed %v and %v", name, err, bank.closed, shop.closed)
+		}
+	}
+
+	bank, shop = newFake(), newFake()
+	shop.name = "shop"
+	p = start(t, Options{}, opener(bank), opener(shop))
+	p.until("ready", func() bool { return p.status("/readyz") == http.StatusOK })
+	close(shop.failed)
+	if err := p.end(); !errors.Is(err, ErrEngineDied) {
+		t.Errorf("one engine died: %v", err)
 	}
 }
 

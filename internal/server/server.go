@@ -39,8 +39,9 @@ type Options struct {
 	DrainDelay time.Duration
 	// APIKey is asked of every request but /healthz and /readyz; empty: none is.
 	APIKey  string
-	Log     *slog.Logger // nil: nothing is logged
-	Metrics *Metrics     // nil: a new one
+	Cache   *runtime.Cache // whose counts are shown; nil: there is none
+	Log     *slog.Logger   // nil: nothing is logged
+	Metrics *Metrics       // nil: a new one
 }
 
 func (o Options) withDefaults() Options {
@@ -76,12 +77,12 @@ const (
 	failed
 )
 
-// Server is the HTTP side of one model. It answers from the start; until Ready
+// Server is the HTTP side of one or several models. It answers from the start; until Ready
 // is called it only says that it is starting.
 type Server struct {
 	opt     Options
 	guard   guard
-	backend atomic.Pointer[Backend]
+	serving atomic.Pointer[[]Backend] // nil: none yet; the first one is the default
 	state   atomic.Int32
 	bodies  atomic.Int64 // bytes of request bodies held now
 	http    *http.Server
@@ -91,6 +92,9 @@ type Server struct {
 // reachable from this machine.
 func New(opt Options, local bool) *Server {
 	opt = opt.withDefaults()
+	if opt.Cache != nil {
+		opt.Metrics.serveCache(opt.Cache)
+	}
 	s := &Server{opt: opt, guard: newGuard(opt.APIKey, local)}
 	s.http = &http.Server{
 		Handler:           s.Handler(),
@@ -104,10 +108,11 @@ func New(opt Options, local bool) *Server {
 	return s
 }
 
-// Ready puts the model behind the server. The canary must have passed.
-func (s *Server) Ready(b Backend) {
-	s.opt.Metrics.serveModel(b)
-	s.backend.Store(&b)
+// Ready puts the models behind the server, the default first. The canary of each
+// must have passed.
+func (s *Server) Ready(list ...Backend) {
+	s.opt.Metrics.serveModels(list)
+	s.serving.Store(&list)
 	s.state.CompareAndSwap(int32(starting), int32(ready))
 }
 
@@ -172,11 +177,25 @@ func engineDead() *failure {
 	return &failure{Code: runtime.CodeEngineFailed, Message: "the engine has crashed; the server is stopping"}
 }
 
-// serving returns the backend, or why there is none.
-func (s *Server) serving() (Backend, error) {
-	b := s.backend.Load()
-	if b == nil {
+// backends returns the models that are served, or why there are none.
+func (s *Server) backends() ([]Backend, error) {
+	list := s.serving.Load()
+	if list == nil {
 		return nil, stillStarting()
 	}
-	return *b, nil
+	return *list, nil
+}
+
+// choose returns the model of a name or artefact, and the default for "".
+func (s *Server) choose(name string) (Backend, runtime.Info, error) {
+	list, err := s.backends()
+	if err != nil {
+		return nil, runtime.Info{}, err
+	}
+	for _, b := range list {
+		if info := b.Info(); name == "" || name == info.Model || name == info.Artifact {
+			return b, info, nil
+		}
+	}
+	return nil, runtime.Info{}, &failure{Code: codeUnknownModel, Message: "this server does not serve a model of that name"}
 }

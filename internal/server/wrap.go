@@ -23,9 +23,10 @@ const requestID = "X-Request-Id"
 // maxRequestID bounds the ids that are taken over from clients.
 const maxRequestID = 64
 
-// textsKey and tokensKey carry a request's counts from its handler to its log
-// line.
+// modelKey, textsKey and tokensKey carry the model's name and a request's counts
+// from its handler to its log line.
 const (
+	modelKey  = "model"
 	textsKey  = "texts"
 	tokensKey = "tokens"
 )
@@ -140,11 +141,10 @@ func (s *Server) logRequest(c *gin.Context, id, route string, status int, took t
 		slog.String("id", id), slog.String("method", methodOf(c.Request)), slog.String("route", route),
 		slog.Int("status", status), slog.Float64("ms", float64(took.Microseconds())/1000), slog.String("remote", c.Request.RemoteAddr),
 	}
-	if n, ok := c.Get(textsKey); ok {
-		attrs = append(attrs, slog.Any("texts", n))
-	}
-	if n, ok := c.Get(tokensKey); ok {
-		attrs = append(attrs, slog.Any("tokens", n))
+	for _, key := range []string{modelKey, textsKey, tokensKey} {
+		if v, ok := c.Get(key); ok {
+			attrs = append(attrs, slog.Any(key, v))
+		}
 	}
 	if err != nil {
 		f := asFailure(err)

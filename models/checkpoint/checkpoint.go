@@ -14,7 +14,7 @@ type Checkpoint interface {
 
 // Config holds the shapes and constants of a decoder.
 type Config struct {
-	Architecture string // GGUF name: "llama", "qwen3", …
+	Architecture string // GGUF name: "llama", "qwen2", "qwen3", "gemma3"
 	Layers       int
 	Width        int // hidden size
 	FeedForward  int // intermediate size
@@ -27,8 +27,25 @@ type Config struct {
 	// RopeInterleaved: rotated pairs are (2i, 2i+1), as llama-family GGUF files
 	// store q and k; otherwise (i, i+HeadDim/2), as Hugging Face does.
 	RopeInterleaved bool
-	RopeScaling     string // empty or the scaling's name, which an engine may not know
-	NormEpsilon     float64
+	// RopeScaling is empty or the scaling's name, which an engine may not know.
+	// Those called "llama3" and "linear" are the divisors in "rope_freqs.weight".
+	RopeScaling string
+	NormEpsilon float64
+	// QueryScale is the factor of the products of queries and keys.
+	QueryScale float64
+	// EmbeddingScale is the factor of a token's embedding.
+	EmbeddingScale float64
+	// GELU says that the feed-forward gate is GELU in its tanh approximation
+	// (Hendrycks & Gimpel 2016), not SiLU.
+	GELU bool
+	// Window is how many positions a token of a local layer attends to, itself
+	// and those before it. Local has one value a layer; it is nil, and Window 0,
+	// where every layer attends to all positions.
+	Window int
+	Local  []bool
+	// LocalRopeBase is the rotary base of local layers, without scaling; 0 where
+	// they rotate as the others do.
+	LocalRopeBase float64
 	// Classes names the outputs of a sequence-classification head, in row
 	// order of "cls.output.weight"; empty for a causal model.
 	Classes []string

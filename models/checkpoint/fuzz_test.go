@@ -1,6 +1,7 @@
 package checkpoint_test
 
 import (
+	"maps"
 	"testing"
 
 	"cubby/models/checkpoint"
@@ -31,6 +32,9 @@ func readable(t *testing.T, c checkpoint.Checkpoint) {
 	if g.Heads%g.KVHeads != 0 || g.HeadDim%2 != 0 || !(g.RopeBase > 0) || !(g.NormEpsilon > 0) || g.Context < 1 {
 		t.Fatalf("config %+v", g)
 	}
+	if !(g.QueryScale > 0) || g.Window < 0 || g.Window > 0 && len(g.Local) != g.Layers || g.LocalRopeBase < 0 {
+		t.Fatalf("config %+v", g)
+	}
 	if head, ok := c.Tensor("cls.output.weight"); ok != (len(g.Classes) > 0) || head.Rows != len(g.Classes) {
 		t.Fatalf("%d classes for a head of %d rows", len(g.Classes), head.Rows)
 	}
@@ -40,6 +44,10 @@ func FuzzFromGGUF(f *testing.F) {
 	f.Add(gguftest.Encode(metadata(), tensors()))
 	f.Add(gguftest.Encode(set(metadata(), "llama.classifier.output_labels", []string{"a", "b"}), put(tensors(), matrix("cls.output.weight", 2, width))))
 	f.Add(gguftest.Encode(set(metadata(), "llama.attention.head_count_kv", []int32{2, 2}), put(tensors(), matrix("rope_freqs.weight", 1, 2))))
+	for _, family := range []string{"qwen2", "qwen3", "gemma3"} {
+		f.Add(gguftest.Encode(renamed(family, map[string]any{"rope.scaling.type": "linear", "rope.scaling.factor": float32(2)}), extended(family)))
+	}
+	f.Add(gguftest.Encode(renamed("gemma3", map[string]any{"attention.sliding_window": uint32(8), "attention.sliding_window_pattern": []bool{true, false}}), extended("gemma3")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, err := gguf.Parse(data)
 		if err != nil {
@@ -62,6 +70,14 @@ func FuzzFromHF(f *testing.F) {
 	files := []*safetensors.File{s.file(f)}
 	s["score.weight"] = []int{2, width}
 	files = append(files, s.file(f))
+	for _, class := range []string{"Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM", "MistralForCausalLM"} {
+		c := config()
+		maps.Copy(c, map[string]any{"architectures": []string{class}, "head_dim": 4, "hidden_act": nil, "use_sliding_window": true, "sliding_window": 8})
+		f.Add(encode(f, c))
+		s := weights()
+		maps.Copy(s, hfShapes(class))
+		files = append(files, s.file(f))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, file := range files {
 			if c, err := checkpoint.FromHF(text, file); err == nil {

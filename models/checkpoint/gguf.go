@@ -7,40 +7,53 @@ import (
 	"cubby/models/gguf"
 )
 
-// FromGGUF shows the weights of a llama-family GGUF file. The bytes given to
-// gguf.Parse must outlive the checkpoint, whose Close does not release them.
-// Another architecture is an *UnsupportedError.
+// FromGGUF shows the weights of a GGUF file of a dense family: llama (mistral
+// too), qwen2, qwen3 or gemma3. The bytes given to gguf.Parse must outlive the
+// checkpoint, whose Close does not release them. Another architecture is an
+// *UnsupportedError.
 func FromGGUF(f *gguf.File) (Checkpoint, error) {
 	architecture, ok := f.String("general.architecture")
 	if !ok {
 		return nil, fmt.Errorf("gguf: metadata key %q is missing; the file holds no language model", "general.architecture")
 	}
-	if architecture != llama {
+	if _, ok := families[architecture]; !ok {
 		return nil, &UnsupportedError{architecture}
 	}
-	w, err := fromGGUF(f)
+	w, err := fromGGUF(f, architecture)
 	if err != nil {
 		return nil, fmt.Errorf("gguf: %w", err)
 	}
 	return w, nil
 }
 
-func fromGGUF(f *gguf.File) (*weights, error) {
-	c, err := ggufConfig(f)
-	if err != nil {
+func fromGGUF(f *gguf.File, architecture string) (*weights, error) {
+	m := &metadata{file: f, architecture: architecture}
+	c := m.config()
+	if m.err != nil {
+		return nil, m.err
+	}
+	if err := checkConfig(c); err != nil {
 		return nil, err
 	}
+	var err error
 	inv := inventory{tensors: make(map[string]Tensor), spell: func(name string) string { return name }}
 	for _, t := range f.Tensors() {
 		if inv.tensors[t.Name], err = ggufTensor(t); err != nil {
 			return nil, err
 		}
 	}
-	if c.Classes, err = ggufClasses(f, inv.tensors); err != nil {
+	if c.Classes, err = m.classes(inv.tensors); err != nil {
 		return nil, err
 	}
 	if _, ok := inv.tensors[ropeFactors]; ok && c.RopeScaling == "" {
 		c.RopeScaling = "llama3"
+	}
+	if c.RopeScaling == "linear" {
+		list, err := linear(c.HeadDim, m.float("rope.scaling.factor", 0))
+		if err != nil {
+			return nil, err
+		}
+		inv.tensors[ropeFactors] = vector(list)
 	}
 	return assemble(c, inv)
 }
@@ -60,9 +73,9 @@ func ggufTensor(t gguf.Tensor) (Tensor, error) {
 	return Tensor{Type: t.Type, Rows: int(shape[1]), Cols: int(shape[0]), Data: t.Data}, nil
 }
 
-// ggufClasses names the rows of a classification head, as Hugging Face does
+// classes names the rows of a classification head, as Hugging Face does
 // where the file gives no names.
-func ggufClasses(f *gguf.File, tensors map[string]Tensor) ([]string, error) {
+func (m *metadata) classes(tensors map[string]Tensor) ([]string, error) {
 	head, ok := tensors["cls.output.weight"]
 	if !ok {
 		return nil, nil
@@ -70,8 +83,8 @@ func ggufClasses(f *gguf.File, tensors map[string]Tensor) ([]string, error) {
 	if err := bounded("number of classes", head.Rows, maxClasses); err != nil {
 		return nil, err
 	}
-	const key = llama + ".classifier.output_labels"
-	names, ok := f.Strings(key)
+	key := m.key("classifier.output_labels")
+	names, ok := m.file.Strings(key)
 	if !ok {
 		return defaultClasses(head.Rows), nil
 	}
@@ -91,14 +104,14 @@ func defaultClasses(n int) []string {
 
 // metadata reads the architecture's keys. Its first error sticks.
 type metadata struct {
-	file *gguf.File
-	err  error
+	file         *gguf.File
+	architecture string
+	err          error
 }
 
-func ggufConfig(f *gguf.File) (Config, error) {
-	m := &metadata{file: f}
+func (m *metadata) config() Config {
 	c := Config{
-		Architecture:    llama,
+		Architecture:    m.architecture,
 		Layers:          m.required("block_count"),
 		Width:           m.required("embedding_length"),
 		FeedForward:     m.required("feed_forward_length"),
@@ -106,21 +119,61 @@ func ggufConfig(f *gguf.File) (Config, error) {
 		Context:         m.required("context_length"),
 		RopeBase:        m.float("rope.freq_base", 10000),
 		NormEpsilon:     m.float("attention.layer_norm_rms_epsilon", 0),
-		RopeInterleaved: true,
+		RopeInterleaved: m.architecture == llama,
 		RopeScaling:     m.scaling(),
+		EmbeddingScale:  1,
 	}
 	c.KVHeads = m.integer("attention.head_count_kv", c.Heads)
 	c.HeadDim = m.integer("attention.key_length", c.Width/max(1, c.Heads))
+	c.QueryScale = 1 / rootOf(c.HeadDim)
 	m.same("attention.value_length", c.HeadDim)
 	m.same("rope.dimension_count", c.HeadDim)
 	m.same("expert_count", 0)
-	if causal, ok := f.Bool(m.key("attention.causal")); ok && !causal {
+	if causal, ok := m.file.Bool(m.key("attention.causal")); ok && !causal {
 		m.fail("attention.causal", "false, which the native engine does not compute")
 	}
-	return c, m.err
+	if bound := m.float("final_logit_softcapping", 0); bound != 0 {
+		m.fail("final_logit_softcapping", fmt.Sprintf("%g, and the native engine caps no logits", bound))
+	}
+	switch m.architecture {
+	case gemma3:
+		m.gemma(&c)
+	case llama:
+		if c.Window = m.integer("attention.sliding_window", 0); c.Window > 0 {
+			c.Local = allLocal(min(c.Layers, maxLayers))
+		}
+	default:
+		m.same("attention.sliding_window", 0)
+	}
+	return c
 }
 
-func (m *metadata) key(name string) string { return llama + "." + name }
+// gemma27B is the number of layers of the one gemma3 whose queries are scaled by
+// the width of a head as hidden size / heads; the file does not say so, and
+// llama.cpp goes by the layers as well.
+const gemma27B = 62
+
+func (m *metadata) gemma(c *Config) {
+	c.GELU, c.EmbeddingScale = true, rootOf(c.Width)
+	if c.Layers == gemma27B {
+		c.QueryScale = 1 / rootOf(c.Width/max(1, c.Heads))
+	}
+	if c.Window = m.integer("attention.sliding_window", 0); c.Window == 0 {
+		return
+	}
+	c.LocalRopeBase = m.float("rope.freq_base_swa", 10000)
+	const key = "attention.sliding_window_pattern"
+	local, ok := m.file.Bools(m.key(key))
+	if !ok {
+		local = everyNth(min(c.Layers, maxLayers), max(1, m.integer(key, gemmaPattern)))
+	}
+	if len(local) != c.Layers {
+		m.fail(key, fmt.Sprintf("for %d layers of %d", len(local), c.Layers))
+	}
+	c.Local = local
+}
+
+func (m *metadata) key(name string) string { return m.architecture + "." + name }
 
 func (m *metadata) fail(name, problem string) {
 	if m.err == nil {

@@ -19,7 +19,7 @@ func TestFromGGUFReadsTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := checkpoint.Config{Architecture: "llama", Layers: 2, Width: 16, FeedForward: 24, Heads: 4, KVHeads: 2, HeadDim: 4,
-		Vocab: 10, Context: 64, RopeBase: 5000, RopeInterleaved: true, NormEpsilon: 0.5}
+		Vocab: 10, Context: 64, RopeBase: 5000, RopeInterleaved: true, NormEpsilon: 0.5, QueryScale: 0.5, EmbeddingScale: 1}
 	if got := c.Config(); !reflect.DeepEqual(got, want) {
 		t.Errorf("config %+v, want %+v", got, want)
 	}
@@ -137,12 +137,12 @@ func TestFromGGUFRefuses(t *testing.T) {
 }
 
 func TestFromGGUFNamesTheUnsupportedArchitecture(t *testing.T) {
-	_, err := fromGGUF(t, set(metadata(), "general.architecture", "qwen3"), nil)
+	_, err := fromGGUF(t, set(metadata(), "general.architecture", "lfm2"), nil)
 	var unsupported *checkpoint.UnsupportedError
-	if !errors.As(err, &unsupported) || unsupported.Architecture != "qwen3" {
+	if !errors.As(err, &unsupported) || unsupported.Architecture != "lfm2" {
 		t.Fatalf("error %v", err)
 	}
-	for _, part := range []string{`"qwen3"`, "llama family", "llama.cpp can run it"} {
+	for _, part := range []string{`"lfm2"`, "gemma3 (text)", "llama.cpp can run it"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("error %q lacks %q", err, part)
 		}
@@ -165,7 +165,7 @@ func TestFromGGUFReadsTheDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := checkpoint.Config{Architecture: "llama", Layers: 8, Width: 576, FeedForward: 1536, Heads: 9, KVHeads: 3, HeadDim: 64,
-		Vocab: 16935, Context: 2048, RopeBase: 100000, RopeInterleaved: true, NormEpsilon: float64(float32(1e-5))}
+		Vocab: 16935, Context: 2048, RopeBase: 100000, RopeInterleaved: true, NormEpsilon: float64(float32(1e-5)), QueryScale: 0.125, EmbeddingScale: 1}
 	if got := c.Config(); !reflect.DeepEqual(got, want) {
 		t.Errorf("config %+v, want %+v", got, want)
 	}

@@ -21,7 +21,7 @@ func TestFromHFReadsTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := checkpoint.Config{Architecture: "llama", Layers: 2, Width: 16, FeedForward: 24, Heads: 4, KVHeads: 2, HeadDim: 4,
-		Vocab: 10, Context: 64, RopeBase: 5000, NormEpsilon: 0.5}
+		Vocab: 10, Context: 64, RopeBase: 5000, NormEpsilon: 0.5, QueryScale: 0.5, EmbeddingScale: 1}
 	if got := c.Config(); !reflect.DeepEqual(got, want) {
 		t.Errorf("config %+v, want %+v", got, want)
 	}
@@ -174,8 +174,11 @@ func TestFromHFRefusesTextThatIsNoConfiguration(t *testing.T) {
 
 func TestFromHFNamesTheUnsupportedArchitecture(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"architectures":["Qwen3ForCausalLM"]}`:                     "Qwen3ForCausalLM",
-		`{"model_type":"gemma3"}`:                                    "gemma3",
+		`{"architectures":["Qwen3MoeForCausalLM"]}`:                  "Qwen3MoeForCausalLM",
+		`{"architectures":["Gemma3ForSequenceClassification"]}`:      "Gemma3ForSequenceClassification",
+		`{"architectures":["Lfm2ForCausalLM"]}`:                      "Lfm2ForCausalLM",
+		`{"model_type":"gemma3n"}`:                                   "gemma3n",
+		`{"model_type":"qwen3_next"}`:                                "qwen3_next",
 		`{"architectures":["LlamaModel"],"model_type":"llama"}`:      "LlamaModel",
 		`{"architectures":["MistralForCausalLM"],"hidden_size":"x"}`: "",
 	} {

@@ -7,22 +7,49 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
-// The classes of the transformers library whose weights are read.
+// The ends of the names of transformers' classes.
 const (
-	hfCausal     = "LlamaForCausalLM"
-	hfClassifier = "LlamaForSequenceClassification"
+	causal     = "ForCausalLM"
+	classifier = "ForSequenceClassification"
 )
+
+// hfFamily is what transformers knows of an architecture: where its class takes
+// other values by default than LlamaConfig, they stand here.
+type hfFamily struct {
+	architecture string // GGUF's name
+	modelType    string
+	only         string // class name's end, where one of the two is not this one
+	heads        int    // attention heads; 0: must be given
+	kvHeads      int    // key-value heads; 0: as many as heads
+	headDim      int    // 0: hidden size / heads
+	context      int
+	ropeBase     float64
+	tied         bool
+	windowed     bool // attends to a sliding window unless told otherwise
+}
+
+// hfFamilies are the beginnings of the names of transformers' classes.
+var hfFamilies = map[string]hfFamily{
+	"Llama":      {architecture: llama, modelType: "llama", context: 2048, ropeBase: 10000},
+	"Mistral":    {architecture: llama, modelType: "mistral", windowed: true, kvHeads: 8, context: 131072, ropeBase: 10000},
+	"Qwen2":      {architecture: qwen2, modelType: "qwen2", kvHeads: 32, context: 32768, ropeBase: 10000},
+	"Qwen3":      {architecture: qwen3, modelType: "qwen3", kvHeads: 32, headDim: 128, context: 32768, ropeBase: 10000},
+	"Gemma3":     {architecture: gemma3, modelType: "gemma3_text", only: causal, heads: 8, kvHeads: 4, headDim: 256, context: 131072, ropeBase: 1e6, tied: true, windowed: true},
+	"Gemma3Text": {architecture: gemma3, only: classifier, heads: 8, kvHeads: 4, headDim: 256, context: 131072, ropeBase: 1e6, tied: true, windowed: true},
+}
 
 // hfConfig is the part of a config.json that has a say in the computation.
 type hfConfig struct {
+	hfFamily
 	Architectures []string          `json:"architectures"`
 	ModelType     string            `json:"model_type"`
 	Width         int               `json:"hidden_size"`
 	FeedForward   int               `json:"intermediate_size"`
 	Layers        int               `json:"num_hidden_layers"`
-	Heads         int               `json:"num_attention_heads"`
+	Heads         *int              `json:"num_attention_heads"`
 	KVHeads       *int              `json:"num_key_value_heads"`
 	HeadDim       *int              `json:"head_dim"`
 	Vocab         *int              `json:"vocab_size"`
@@ -30,17 +57,23 @@ type hfConfig struct {
 	NormEpsilon   *float64          `json:"rms_norm_eps"`
 	RopeBase      *float64          `json:"rope_theta"`
 	RopeScaling   *hfRope           `json:"rope_scaling"`
-	Rope          *hfRope           `json:"rope_parameters"` // transformers 5 has both in here
+	Rope          *hfRopes          `json:"rope_parameters"` // transformers 5 has both in here
 	Activation    string            `json:"hidden_act"`
-	Tied          bool              `json:"tie_word_embeddings"`
+	Tied          *bool             `json:"tie_word_embeddings"`
 	Classes       map[string]string `json:"id2label"`
 	Problem       string            `json:"problem_type"`
 	Quantization  *struct {
 		Method string `json:"quant_method"`
 	} `json:"quantization_config"`
+
+	hfWindow
+	hfGemma
+
+	Text       json.RawMessage `json:"text_config"` // of a multimodal model
+	multimodal bool
 }
 
-// hfRope holds the rotary scaling; the numbers are those of the type llama3.
+// hfRope holds the rotary scaling; the numbers but Factor are those of the type llama3.
 type hfRope struct {
 	Type       string   `json:"rope_type"`
 	OldType    string   `json:"type"`
@@ -51,52 +84,101 @@ type hfRope struct {
 	Original   float64  `json:"original_max_position_embeddings"`
 }
 
+// hfRopes is one scaling for all layers, or one each for global and local ones.
+type hfRopes struct {
+	hfRope
+	Global *hfRope `json:"full_attention"`
+	Local  *hfRope `json:"sliding_attention"`
+}
+
+// multimodal is the class whose language model is a Gemma3ForCausalLM; its vision
+// tower is left out.
+const multimodal = "Gemma3ForConditionalGeneration"
+
 func parseHFConfig(data []byte) (hfConfig, error) {
 	var h hfConfig
 	if err := json.Unmarshal(data, &h); err != nil {
 		return h, err
 	}
-	if len(h.Architectures) == 0 && h.ModelType == llama {
-		h.Architectures = []string{hfCausal}
+	if len(h.Architectures) > 0 && h.Architectures[0] == multimodal && len(h.Text) > 0 {
+		text, quantization := h.Text, h.Quantization
+		h = hfConfig{Quantization: quantization, multimodal: true}
+		if err := json.Unmarshal(text, &h); err != nil {
+			return h, fmt.Errorf("text_config: %w", err)
+		}
+		h.Architectures = []string{"Gemma3" + causal}
 	}
-	if len(h.Architectures) == 0 {
-		h.Architectures = []string{h.ModelType}
-	}
-	if name := h.Architectures[0]; name != hfCausal && name != hfClassifier {
-		return h, &UnsupportedError{name}
+	if err := h.identify(); err != nil {
+		return h, err
 	}
 	switch {
 	case h.Quantization != nil:
 		return h, fmt.Errorf("weights quantised by %q are not supported; export them as F16 or BF16", h.Quantization.Method)
-	case h.Activation != "" && h.Activation != "silu":
+	case h.Activation != "" && h.Activation != "silu" && h.architecture != gemma3:
 		return h, fmt.Errorf("activation %q is not supported by the native engine, only silu", h.Activation)
 	case h.classifier() && h.Problem != "" && h.Problem != "single_label_classification":
 		return h, fmt.Errorf("problem type %q is not supported, only single_label_classification", h.Problem)
+	case h.architecture == gemma3:
+		return h, h.hfGemma.check()
 	}
 	return h, nil
 }
 
-func (h hfConfig) classifier() bool { return h.Architectures[0] == hfClassifier }
+// identify finds the family by the class's name, or by the model type where the
+// file names no class.
+func (h *hfConfig) identify() error {
+	if len(h.Architectures) == 0 {
+		for name, f := range hfFamilies {
+			if f.modelType == h.ModelType && h.ModelType != "" {
+				h.Architectures = []string{name + causal}
+			}
+		}
+	}
+	if len(h.Architectures) == 0 {
+		h.Architectures = []string{h.ModelType}
+	}
+	name := h.Architectures[0]
+	for _, end := range []string{causal, classifier} {
+		if f, ok := hfFamilies[strings.TrimSuffix(name, end)]; ok && strings.HasSuffix(name, end) && (f.only == "" || f.only == end) {
+			h.hfFamily = f
+			return nil
+		}
+	}
+	return &UnsupportedError{name}
+}
 
-// config fills in the defaults of transformers' LlamaConfig.
-func (h hfConfig) config() Config {
+func (h hfConfig) classifier() bool { return strings.HasSuffix(h.Architectures[0], classifier) }
+
+// config fills in the defaults of transformers' configuration classes.
+func (h hfConfig) config() (Config, error) {
+	heads := or(h.Heads, h.heads)
 	c := Config{
-		Architecture: llama,
-		Layers:       h.Layers,
-		Width:        h.Width,
-		FeedForward:  h.FeedForward,
-		Heads:        h.Heads,
-		KVHeads:      or(h.KVHeads, h.Heads),
-		HeadDim:      or(h.HeadDim, h.Width/max(1, h.Heads)),
-		Context:      or(h.Context, 2048),
-		NormEpsilon:  or(h.NormEpsilon, 1e-6),
-		RopeBase:     or(h.RopeBase, 10000),
-		RopeScaling:  h.rope().name(),
+		Architecture:   h.architecture,
+		Layers:         h.Layers,
+		Width:          h.Width,
+		FeedForward:    h.FeedForward,
+		Heads:          heads,
+		KVHeads:        or(h.KVHeads, first(h.kvHeads, heads)),
+		HeadDim:        or(h.HeadDim, first(h.headDim, h.Width/max(1, heads))),
+		Context:        or(h.Context, h.context),
+		NormEpsilon:    or(h.NormEpsilon, 1e-6),
+		RopeBase:       or(h.rope().Base, or(h.RopeBase, h.ropeBase)),
+		RopeScaling:    h.rope().name(),
+		EmbeddingScale: 1,
 	}
-	if h.Rope != nil {
-		c.RopeBase = or(h.Rope.Base, c.RopeBase)
+	c.QueryScale = 1 / rootOf(c.HeadDim)
+	if h.architecture == gemma3 {
+		h.gemma(&c)
 	}
-	return c
+	return c, h.window(&c)
+}
+
+// first is a, or b where that is zero.
+func first(a, b int) int {
+	if a == 0 {
+		return b
+	}
+	return a
 }
 
 // or is *p, or the default where that is absent or null.
@@ -107,8 +189,13 @@ func or[T any](p *T, absent T) T {
 	return *p
 }
 
-// rope is the scaling from whichever of its two places holds it.
-func (h hfConfig) rope() hfRope { return or(h.Rope, or(h.RopeScaling, hfRope{})) }
+// rope is the scaling from whichever of its places holds it.
+func (h hfConfig) rope() hfRope {
+	if h.Rope == nil {
+		return or(h.RopeScaling, hfRope{})
+	}
+	return or(h.Rope.Global, h.Rope.hfRope)
+}
 
 // name is the scaling's, empty for none.
 func (r hfRope) name() string {
@@ -122,10 +209,21 @@ func (r hfRope) name() string {
 	return name
 }
 
-// factors are the divisors of the rotary frequencies for the scaling llama3:
-// waves longer than the original context are slowed by Factor, short ones kept,
-// those between blended by how often they turn within it.
+// factors are the divisors of the rotary frequencies; nil where there is no
+// scaling that the native engine knows.
 func (r hfRope) factors(headDim int, base float64) ([]float32, error) {
+	switch r.name() {
+	case "llama3":
+		return r.llama3(headDim, base)
+	case "linear":
+		return linear(headDim, r.Factor)
+	}
+	return nil, nil
+}
+
+// llama3 are the divisors of that scaling: waves longer than the original context are slowed by Factor, short ones kept,
+// those between blended by how often they turn within it.
+func (r hfRope) llama3(headDim int, base float64) ([]float32, error) {
 	if !(r.Factor >= 1 && r.LowFactor > 0 && r.HighFactor > r.LowFactor && r.Original > 0) {
 		return nil, errors.New("rope_scaling llama3 lacks factor, low_freq_factor, high_freq_factor or original_max_position_embeddings")
 	}

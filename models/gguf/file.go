@@ -117,6 +117,20 @@ func (f *File) Ints(key string) ([]int64, bool) {
 	return numbers(v, value.integer)
 }
 
+// Bools returns the array of booleans of a key; false where it is absent or of
+// another type.
+func (f *File) Bools(key string) ([]bool, bool) {
+	v, ok := f.list(key)
+	if !ok || v.kind != kindBool {
+		return nil, false
+	}
+	list := make([]bool, v.len())
+	for i := range list {
+		list[i] = v.bits(i) == 1
+	}
+	return list, true
+}
+
 // Floats returns the array of floats of a key, of either width; false where it
 // is absent or of another type.
 func (f *File) Floats(key string) ([]float64, bool) {

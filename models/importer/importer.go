@@ -159,7 +159,7 @@ func (p *pack) generative(ctx context.Context, f form, m *models.Manifest) error
 		return err
 	}
 	m.Scoring, m.Answer = models.Constrained, conv.answer()
-	m.Answer.End, err = c.end(conv, v.ends)
+	m.Answer.End, err = c.end(conv, v.ends, v.specials)
 	return err
 }
 

@@ -38,7 +38,7 @@ func newChat(source, bos, eos string) (c *chat, err error) {
 	if len(source) > maxTemplate {
 		return nil, fmt.Errorf("chat template: larger than %d KiB", maxTemplate>>10)
 	}
-	loader, err := loaders.NewMemoryLoader(map[string]string{"/chat": source})
+	loader, err := loaders.NewMemoryLoader(map[string]string{"/chat": withoutConditionals(source)})
 	if err != nil {
 		return nil, fmt.Errorf("chat template: %w", err)
 	}
@@ -75,6 +75,7 @@ func (c *chat) render(generate bool, messages ...[2]string) (out string, err err
 	out, err = c.template.ExecuteToString(exec.NewContext(map[string]any{
 		"messages": list, "add_generation_prompt": generate, "enable_thinking": false,
 		"bos_token": c.bos, "eos_token": c.eos, "tools": nil, "documents": nil,
+		conditionalName:   conditional,
 		"raise_exception": func(text string) (string, error) { return "", errors.New(text) },
 	}))
 	if err != nil {
@@ -124,9 +125,10 @@ func split(out, mark string) (before, after string, err error) {
 }
 
 // end returns the token that the template puts behind an answer: the first of
-// the candidates that stands there, or the first that is known where the
-// template puts nothing there or cannot render an answer.
-func (c *chat) end(conv conversation, candidates []string) (string, error) {
+// the candidates that stands there, or else the longest of the special tokens; the
+// first candidate where the template puts nothing there or cannot render an
+// answer.
+func (c *chat) end(conv conversation, candidates, specials []string) (string, error) {
 	if len(candidates) == 0 {
 		return "", errors.New("the package names no end-of-sequence token")
 	}
@@ -139,6 +141,15 @@ func (c *chat) end(conv conversation, candidates []string) (string, error) {
 		if strings.HasPrefix(after, token) {
 			return token, nil
 		}
+	}
+	longest := ""
+	for _, token := range specials {
+		if strings.HasPrefix(after, token) && len(token) > len(longest) {
+			longest = token
+		}
+	}
+	if longest != "" {
+		return longest, nil
 	}
 	if strings.TrimSpace(after) != "" {
 		return "", fmt.Errorf("chat template: it ends an answer with %.40q, which is none of the package's end tokens %q", after, candidates)

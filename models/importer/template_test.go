@@ -134,19 +134,21 @@ func TestChatEnd(t *testing.T) {
 	for _, c := range []struct {
 		name, template string
 		candidates     []string
+		specials       []string
 		want           string
 	}{
-		{"the one that stands there", chatML, []string{"<|endoftext|>", "<|im_end|>"}, "<|im_end|>"},
-		{"behind a thinking block", thinking, []string{"<|endoftext|>", "<|im_end|>"}, "<|im_end|>"},
-		{"trimming", trimming, []string{"<|end_of_text|>", "<|eot_id|>"}, "<|eot_id|>"},
-		{"template without answers", "{{ messages[1].content }}", []string{"</s>", "<e>"}, "</s>"},
+		{"the one that stands there", chatML, []string{"<|endoftext|>", "<|im_end|>"}, nil, "<|im_end|>"},
+		{"behind a thinking block", thinking, []string{"<|endoftext|>", "<|im_end|>"}, nil, "<|im_end|>"},
+		{"trimming", trimming, []string{"<|end_of_text|>", "<|eot_id|>"}, nil, "<|eot_id|>"},
+		{"template without answers", "{{ messages[1].content }}", []string{"</s>", "<e>"}, nil, "</s>"},
+		{"another special token", chatML, []string{"<|endoftext|>"}, []string{"<|im", "<|im_end|>", "<|im_start|>"}, "<|im_end|>"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			chat, err := newChat(c.template, "<s>", "")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := chat.end(conv, c.candidates); err != nil || got != c.want {
+			if got, err := chat.end(conv, c.candidates, c.specials); err != nil || got != c.want {
 				t.Errorf("%q, %v", got, err)
 			}
 		})
@@ -155,7 +157,7 @@ func TestChatEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := chat.end(conv, nil); err == nil {
+	if _, err := chat.end(conv, nil, nil); err == nil {
 		t.Error("no candidates, and no error")
 	}
 }

@@ -16,6 +16,7 @@ type voice struct {
 	template string
 	bos, eos string
 	ends     []string // tokens that may end an answer, best guess first
+	specials []string // all special tokens: gemma's answers end with none of the above
 }
 
 // voice reads what the staged files say.
@@ -25,6 +26,9 @@ func (p *pack) voice(f form) (voice, error) {
 	}
 	return p.hfVoice()
 }
+
+// controlToken is llama.cpp's type of a special token.
+const controlToken = 3
 
 func (p *pack) ggufVoice(name string) (v voice, err error) {
 	data, release, err := p.stage.Map(name)
@@ -50,6 +54,12 @@ func (p *pack) ggufVoice(name string) (v voice, err error) {
 	}
 	v = voice{template: template, bos: special("bos_token_id"), eos: special("eos_token_id")}
 	v.ends = nonEmpty(special("eot_token_id"), v.eos)
+	types, _ := f.Ints("tokenizer.ggml.token_type")
+	for id, t := range types {
+		if t == controlToken && id < len(tokens) {
+			v.specials = append(v.specials, tokens[id])
+		}
+	}
 	return v, nil
 }
 
@@ -60,6 +70,20 @@ func (p *pack) hfVoice() (v voice, err error) {
 	}
 	v = voice{template: string(c.ChatTemplate), bos: string(c.BOS), eos: string(c.EOS)}
 	v.ends = nonEmpty(v.eos)
+	var t struct {
+		Added []struct {
+			Content string `json:"content"`
+			Special bool   `json:"special"`
+		} `json:"added_tokens"`
+	}
+	if err := p.stagedJSON(tokenizerName, &t); err != nil {
+		return v, err
+	}
+	for _, a := range t.Added {
+		if a.Special {
+			v.specials = append(v.specials, a.Content)
+		}
+	}
 	if p.staged(templateName) {
 		data, release, err := p.stage.Map(templateName)
 		if err != nil {

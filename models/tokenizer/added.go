@@ -9,13 +9,19 @@ import (
 // addedTokens are the tokens that stand beside the merges: special ones such
 // as <|im_end|> and those a user defined.
 type addedTokens struct {
-	ids        map[string]int32
-	literal    matcher // looked for in the text as it came
-	normalized matcher // looked for in the normalised text between those
+	ids  map[string]int32 // those that plain text cannot yield
+	all  matchers         // what EncodeSpecial looks for
+	user matchers         // what Encode looks for: see userDefined
 }
 
+// matchers look for tokens in the text as it came, and in the normalised text
+// between those.
+type matchers struct{ literal, normalized matcher }
+
+func newMatchers() matchers { return matchers{newMatcher(), newMatcher()} }
+
 func newAddedTokens() addedTokens {
-	return addedTokens{ids: map[string]int32{}, literal: newMatcher(), normalized: newMatcher()}
+	return addedTokens{ids: map[string]int32{}, all: newMatchers(), user: newMatchers()}
 }
 
 func (a *addedTokens) add(text string, id int32) error {
@@ -50,7 +56,7 @@ func (m *matcher) add(text string, id int32) {
 // as id -1 and the text, which is never empty.
 func (m *matcher) split(text string, yield func(id int32, rest string)) {
 	start := 0
-	for i := 0; i < len(text); {
+	for i := 0; i < len(text) && len(m.ids) > 0; {
 		id, n := m.match(text[i:])
 		if n == 0 {
 			i++

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -48,13 +49,25 @@ func FuzzFromJSON(f *testing.F) {
 	if data, err := os.ReadFile("testdata/families.json"); err == nil {
 		f.Add(data)
 	}
+	g := readSPM(f)
+	for _, form := range []spmForm{g.Bare, g.Spaced} {
+		data, err := json.Marshal(form.Tokenizer)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tok, err := FromJSON(data)
 		if err != nil {
 			return
 		}
 		const text = "it's 12 <s> a\u0301ab\n\n x"
-		checkPlain(t, tok, text)
+		if tok.model.characters {
+			checkSPM(t, tok, text)
+		} else {
+			checkPlain(t, tok, text)
+		}
 		tok.Decode(tok.EncodeSpecial(text))
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	sugarme "github.com/sugarme/tokenizer"
 )
@@ -75,11 +76,20 @@ func (m *fileMerges) fromPairs(pairs [][]string) error {
 
 // FromJSON builds the tokenizer that a tokenizer.json describes: byte-level BPE
 // with the pre-tokenisers of GPT-2, SmolLM, Llama 3 or Qwen 2, and no normaliser
-// or NFC. Whatever else the file asks for is refused, not approximated.
-func FromJSON(data []byte) (*Tokenizer, error) {
+// or NFC; or BPE with byte fallback as SentencePiece has it, for gemma and the
+// first Mistral. Whatever else the file asks for is refused, not approximated.
+func FromJSON(data []byte) (*Tokenizer, error) { return FromJSONWithin(data, maxTokens) }
+
+// FromJSONWithin is FromJSON for a model whose embedding has that many rows: added
+// tokens behind them are left out. Gemma's tokenizer has one for images, which its
+// text models have no row for.
+func FromJSONWithin(data []byte, rows int) (*Tokenizer, error) {
 	var f file
 	if err := strict(data, &f); err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	}
+	if rows < maxTokens {
+		f.AddedTokens = slices.DeleteFunc(f.AddedTokens, func(a sugarme.TokenConfig) bool { return a.Id >= int64(rows) })
 	}
 	t, err := f.build()
 	if err != nil {
@@ -105,6 +115,9 @@ func (f *file) build() (*Tokenizer, error) {
 	if err := f.Model.check(); err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
+	if f.Model.ByteFallback {
+		return f.buildSentencePiece()
+	}
 	pre, err := readPreTokenizer(f.PreTokenizer)
 	if err != nil {
 		return nil, fmt.Errorf("pre_tokenizer: %w", err)
@@ -124,7 +137,10 @@ func (f *file) build() (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.pre, t.nfc = pre, useNFC
+	t.pre = pre
+	if useNFC {
+		t.form = composed
+	}
 	return t, f.addTokens(t)
 }
 
@@ -135,8 +151,6 @@ func (m *fileModel) check() error {
 		return fmt.Errorf("type %q is not supported: only BPE is", m.Type)
 	case m.Dropout != nil && *m.Dropout != 0:
 		return fmt.Errorf("dropout %v makes tokens random: set it to null", *m.Dropout)
-	case m.ByteFallback:
-		return errors.New("byte_fallback is not supported: it belongs to SentencePiece vocabularies")
 	case m.ContinuingSubwordPrefix != nil && *m.ContinuingSubwordPrefix != "":
 		return fmt.Errorf("continuing_subword_prefix %q is not supported", *m.ContinuingSubwordPrefix)
 	case m.EndOfWordSuffix != nil && *m.EndOfWordSuffix != "":
@@ -148,8 +162,8 @@ func (m *fileModel) check() error {
 // checkUnknown allows an unknown token only where it cannot come up, in a
 // vocabulary with a token for every byte: plain text must not yield it.
 func (m *fileModel) checkUnknown() error {
-	if m.UnkToken == nil {
-		return nil
+	if m.UnkToken == nil || m.ByteFallback {
+		return nil // with byte_fallback the vocabulary is checked for the bytes
 	}
 	for b := range 256 {
 		if _, ok := m.Vocab[string(alphabet[b])]; !ok {
@@ -199,19 +213,25 @@ func (f *file) markAdded(entries []entry) error {
 }
 
 func (f *file) addTokens(t *Tokenizer) error {
-	t.added = newAddedTokens()
 	for _, a := range f.AddedTokens {
 		if a.SingleWord || a.Lstrip || a.Rstrip {
 			return fmt.Errorf("added_tokens: %q: single_word, lstrip and rstrip are not supported", a.Content)
 		}
-		id := int32(a.Id)
-		if err := t.added.add(a.Content, id); err != nil {
+		if a.Content == "" {
+			return fmt.Errorf("added_tokens: token %d has no text", a.Id)
+		}
+		ways := []*matchers{&t.added.all}
+		if t.model.characters && !a.Special {
+			ways = append(ways, &t.added.user)
+		} else if err := t.added.add(a.Content, int32(a.Id)); err != nil {
 			return err
 		}
-		if a.Normalized {
-			t.added.normalized.add(t.normalize(a.Content), id)
-		} else {
-			t.added.literal.add(a.Content, id)
+		for _, m := range ways {
+			if a.Normalized {
+				m.normalized.add(t.normalize(a.Content), int32(a.Id))
+			} else {
+				m.literal.add(a.Content, int32(a.Id))
+			}
 		}
 	}
 	return nil

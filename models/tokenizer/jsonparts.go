@@ -19,6 +19,11 @@ type part struct {
 	AddPrefixSpace   *bool    `json:"add_prefix_space"`
 	TrimOffsets      *bool    `json:"trim_offsets"` // concerns offsets only
 	UseRegex         *bool    `json:"use_regex"`
+	Decoders         []part   `json:"decoders"` // Sequence
+	Content          string   `json:"content"`  // Replace, Strip
+	Prepend          string   `json:"prepend"`  // Prepend
+	Start            int      `json:"start"`    // Strip
+	Stop             int      `json:"stop"`     // Strip
 }
 
 type pattern struct {

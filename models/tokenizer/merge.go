@@ -21,6 +21,9 @@ func (m *model) appendWord(ids []int32, word string) []int32 {
 // symbols appends the token of each byte. Bytes without one are left out here,
 // before merging: see Encode.
 func (m *model) symbols(ids []int32, word string) []int32 {
+	if m.characters {
+		return m.characterSymbols(ids, word)
+	}
 	for i := range len(word) {
 		if id := m.bytes[word[i]]; id >= 0 {
 			ids = append(ids, id)

@@ -14,6 +14,10 @@ const (
 	ordinary             // any text
 	added                // EncodeSpecial only
 	unused               // nothing: padding of the vocabulary
+
+	// Of SentencePiece vocabularies only:
+	userDefined // text that spells it, before any merge
+	oneByte     // a byte of a character without a token
 )
 
 // maxTokens bounds the ids of a vocabulary: the largest in use hold about
@@ -27,9 +31,11 @@ type entry struct {
 	kind kind
 }
 
-// model is the BPE model.
+// model is the BPE model. Its symbols are bytes, or in a SentencePiece vocabulary
+// characters.
 type model struct {
-	ids          map[string]int32 // ordinary tokens, spelt in the byte alphabet
+	characters   bool
+	ids          map[string]int32 // ordinary tokens, spelt in the byte alphabet, or as they are
 	pieces       []string         // the bytes each id stands for
 	bytes        [256]int32       // the token of one byte; -1 where there is none
 	merges       pairTable
@@ -84,7 +90,7 @@ func (m *model) indexTokens(entries []entry) error {
 func (m *model) indexMerges(entries []entry, merges [][2]string) error {
 	others := map[string]bool{}
 	for _, e := range entries {
-		if e.kind == added || e.kind == unused {
+		if e.kind == added || e.kind == unused || e.kind == oneByte {
 			others[e.text] = true
 		}
 	}
@@ -130,5 +136,5 @@ func newTokenizer(entries []entry, merges [][2]string, ignoreMerges bool) (*Toke
 	if err != nil {
 		return nil, err
 	}
-	return &Tokenizer{model: m, words: newWordCache()}, nil
+	return &Tokenizer{model: m, words: newWordCache(), added: newAddedTokens()}, nil
 }

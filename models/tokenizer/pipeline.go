@@ -12,12 +12,15 @@ import (
 // its encodings: offsets, words, masks. Its ids are those of Encode; it knows no
 // added tokens in texts, since sugarme's added vocabulary cannot be replaced and
 // misses some. It is some hundred times slower than Encode, and it fails where a
-// word has no token at all.
+// word has no token at all. It is for byte-level vocabularies, and nil for others.
 func (t *Tokenizer) Pipeline() *sugarme.Tokenizer {
+	if t.model.characters {
+		return nil
+	}
 	p := sugarme.NewTokenizer(pipelineModel{t})
 	p.WithPreTokenizer(pipelinePreTokenizer{t})
 	p.WithDecoder(pipelineDecoder{})
-	if t.nfc {
+	if t.form == composed {
 		p.WithNormalizer(pipelineNFC{})
 	}
 	return p

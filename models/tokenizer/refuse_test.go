@@ -114,7 +114,7 @@ func TestFromVocabularyRefuses(t *testing.T) {
 		edit func(*Vocabulary)
 		want string
 	}{
-		{"model", func(v *Vocabulary) { v.Model = "llama" }, `"llama"`},
+		{"model", func(v *Vocabulary) { v.Model = "bert" }, `"bert"`},
 		{"pre", func(v *Vocabulary) { v.Pre = "deepseek" }, "known are llama-bpe, qwen2, smollm"},
 		{"no tokens", func(v *Vocabulary) { *v = Vocabulary{Model: "gpt2", Pre: "qwen2"} }, "empty"},
 		{"no types", func(v *Vocabulary) { v.Types = nil }, "token_type"},

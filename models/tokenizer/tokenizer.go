@@ -1,5 +1,6 @@
-// Package tokenizer is exact byte-level BPE: the ids it gives are those of
-// Hugging Face's tokenizers for the same tokenizer.json.
+// Package tokenizer is exact BPE, byte-level or in the form of SentencePiece: the
+// ids it gives are those of Hugging Face's tokenizers for the same tokenizer.json,
+// and those of SentencePiece for a GGUF file made of its model.
 //
 // The parts are those of github.com/sugarme/tokenizer's pipeline: normaliser,
 // pre-tokeniser, model, decoder. They stand behind its interfaces, and Pipeline
@@ -30,7 +31,7 @@ import (
 type Tokenizer struct {
 	model model
 	pre   preTokenizer
-	nfc   bool
+	form  form
 	added addedTokens
 	words wordCache
 }
@@ -39,21 +40,25 @@ type Tokenizer struct {
 // yields an added token, whatever the text spells. A byte that has no token of
 // its own is left out, as Hugging Face does where unk_token is null; its
 // neighbours then merge as if they touched. Invalid UTF-8 is encoded byte by byte.
-func (t *Tokenizer) Encode(text string) []int32 {
-	return t.appendPieces(make([]int32, 0, len(text)/4+1), t.normalize(text))
-}
+//
+// In a SentencePiece vocabulary pieces that the model's makers defined beside the
+// merges are plain text: gemma's line ends are such pieces. Those marked special
+// are not.
+func (t *Tokenizer) Encode(text string) []int32 { return t.encode(text, &t.added.user) }
 
 // EncodeSpecial is Encode with the added tokens parsed: at each place the
 // longest one that matches is taken, scanning from the left. It is meant for
 // prompts, never for text from users.
-func (t *Tokenizer) EncodeSpecial(text string) []int32 {
+func (t *Tokenizer) EncodeSpecial(text string) []int32 { return t.encode(text, &t.added.all) }
+
+func (t *Tokenizer) encode(text string, m *matchers) []int32 {
 	ids := make([]int32, 0, len(text)/4+1)
-	t.added.literal.split(text, func(id int32, rest string) {
+	m.literal.split(text, func(id int32, rest string) {
 		if id >= 0 {
 			ids = append(ids, id)
 			return
 		}
-		t.added.normalized.split(t.normalize(rest), func(id int32, rest string) {
+		m.normalized.split(t.normalize(rest), func(id int32, rest string) {
 			if id >= 0 {
 				ids = append(ids, id)
 				return
@@ -65,7 +70,8 @@ func (t *Tokenizer) EncodeSpecial(text string) []int32 {
 }
 
 // Decode joins the bytes of the tokens. The result may cut a character, and
-// ids outside the vocabulary add nothing.
+// ids outside the vocabulary add nothing. Where encoding puts a space before a
+// text, one that the result begins with is taken away.
 func (t *Tokenizer) Decode(ids []int32) string {
 	var b strings.Builder
 	for _, id := range ids {
@@ -73,11 +79,14 @@ func (t *Tokenizer) Decode(ids []int32) string {
 			b.WriteString(t.model.pieces[id])
 		}
 	}
+	if t.form == escapedAfterSpace {
+		return strings.TrimPrefix(b.String(), " ")
+	}
 	return b.String()
 }
 
-// Special returns the id of an added token (control, user-defined or unknown in
-// a GGUF) by its text.
+// Special returns the id of an added token that plain text cannot yield
+// (control, unknown, and in a byte-level GGUF user-defined) by its text.
 func (t *Tokenizer) Special(piece string) (int32, bool) {
 	id, ok := t.added.ids[piece]
 	return id, ok
@@ -86,9 +95,24 @@ func (t *Tokenizer) Special(piece string) (int32, bool) {
 // Len is the number of ids, added tokens and holes included: every id is below it.
 func (t *Tokenizer) Len() int { return len(t.model.pieces) }
 
+// form is how a text is normalised before it is cut.
+type form uint8
+
+const (
+	asItIs            form = iota
+	composed               // NFC
+	escaped                // spaces written as U+2581, as SentencePiece does
+	escapedAfterSpace      // likewise, with a space before the text
+)
+
 func (t *Tokenizer) normalize(text string) string {
-	if t.nfc {
+	switch t.form {
+	case composed:
 		return nfc(text)
+	case escaped:
+		return strings.ReplaceAll(text, " ", blank)
+	case escapedAfterSpace:
+		return blank + strings.ReplaceAll(text, " ", blank)
 	}
 	return text
 }

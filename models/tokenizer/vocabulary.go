@@ -9,13 +9,17 @@ import (
 )
 
 // Vocabulary is a tokenizer as a GGUF file stores it, under the keys
-// tokenizer.ggml.model, .pre, .tokens, .token_type and .merges.
+// tokenizer.ggml.model, .pre, .tokens, .token_type, .merges, .scores and
+// .add_space_prefix.
 type Vocabulary struct {
-	Model  string   // "gpt2": byte-level BPE
-	Pre    string   // pre-tokeniser: "smollm", "llama-bpe", "qwen2"
-	Tokens []string // by id; ordinary tokens in the byte alphabet
-	Types  []int32  // by id; 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused
-	Merges []string // two tokens with a space between, by rank
+	Model  string    // "gpt2": byte-level BPE; "llama": BPE of SentencePiece
+	Pre    string    // byte-level: pre-tokeniser: "smollm", "llama-bpe", "qwen2"
+	Tokens []string  // by id; ordinary byte-level tokens in the byte alphabet
+	Types  []int32   // by id; 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 one byte
+	Merges []string  // byte-level: two tokens with a space between, by rank
+	Scores []float64 // SentencePiece: by id; pairs that make the token of the greatest merge first
+	// NoSpace: SentencePiece puts no space before a text (add_space_prefix is false).
+	NoSpace bool
 }
 
 // family is what a GGUF's pre-tokeniser name stands for.
@@ -39,8 +43,16 @@ var kinds = map[int32]kind{1: ordinary, 2: added, 3: added, 4: added, 5: unused}
 
 // FromVocabulary builds the tokenizer of a GGUF file.
 func FromVocabulary(v Vocabulary) (*Tokenizer, error) {
-	if v.Model != "gpt2" {
-		return nil, fmt.Errorf("gguf vocabulary: tokenizer.ggml.model %q is not supported: only byte-level BPE, \"gpt2\", is", v.Model)
+	switch v.Model {
+	case "gpt2":
+	case "llama":
+		t, err := v.sentencePiece()
+		if err != nil {
+			return nil, fmt.Errorf("gguf vocabulary: %w", err)
+		}
+		return t, nil
+	default:
+		return nil, fmt.Errorf("gguf vocabulary: tokenizer.ggml.model %q is not supported: known are \"gpt2\", byte-level BPE, and \"llama\", SentencePiece", v.Model)
 	}
 	f, ok := families[v.Pre]
 	if !ok {
@@ -55,7 +67,7 @@ func FromVocabulary(v Vocabulary) (*Tokenizer, error) {
 }
 
 func (v *Vocabulary) build(f family) (*Tokenizer, error) {
-	entries, err := v.entries()
+	entries, err := v.entries(kinds)
 	if err != nil {
 		return nil, err
 	}
@@ -69,9 +81,10 @@ func (v *Vocabulary) build(f family) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.nfc = f.nfc
+	if f.nfc {
+		t.form = composed
+	}
 	t.pre = preTokenizer{scanners: f.scanners}
-	t.added = newAddedTokens()
 	for id, e := range entries {
 		if e.kind != added {
 			continue
@@ -79,14 +92,14 @@ func (v *Vocabulary) build(f family) (*Tokenizer, error) {
 		if err := t.added.add(e.text, int32(id)); err != nil {
 			return nil, err
 		}
-		t.added.literal.add(e.text, int32(id))
+		t.added.all.literal.add(e.text, int32(id))
 	}
 	return t, nil
 }
 
 var errNoTypes = errors.New("tokenizer.ggml.token_type does not give every token its type, so special tokens cannot be told from text: convert the model again")
 
-func (v *Vocabulary) entries() ([]entry, error) {
+func (v *Vocabulary) entries(kinds map[int32]kind) ([]entry, error) {
 	if len(v.Types) != len(v.Tokens) {
 		return nil, errNoTypes
 	}
@@ -94,7 +107,7 @@ func (v *Vocabulary) entries() ([]entry, error) {
 	for id, text := range v.Tokens {
 		kind, ok := kinds[v.Types[id]]
 		if !ok {
-			return nil, fmt.Errorf("token %d (%q) has type %d, which byte-level BPE does not use", id, text, v.Types[id])
+			return nil, fmt.Errorf("token %d (%q) has type %d, which a vocabulary of model %q does not use", id, text, v.Types[id], v.Model)
 		}
 		entries[id] = entry{text, kind}
 	}

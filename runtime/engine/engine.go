@@ -27,6 +27,13 @@ type Engine interface {
 	Close() error
 }
 
+// Waker is an Engine whose weights are not always loaded. Eval and Prefix load
+// them where they must; Wake does it ahead of a pass, so that what arrives in
+// the meantime can join it and the time is not taken for the pass's own.
+type Waker interface {
+	Wake(ctx context.Context) error
+}
+
 // Tokenizer turns text into token ids. Implementations are safe for
 // concurrent use.
 type Tokenizer interface {
@@ -43,16 +50,20 @@ type Tokenizer interface {
 }
 
 // Prefix is a computed prompt prefix. It is valid for the engine that made it
-// until that engine is closed.
+// until that engine is closed; an engine that says so accepts it from another
+// one that computes the same bits of the same artefact.
 type Prefix interface {
 	// Len is the number of tokens.
 	Len() int
+	// Bytes is the memory of its keys and values.
+	Bytes() int64
 }
 
 // Info describes a loaded engine.
 type Info struct {
 	Engine       string // "native", "llama"
 	Kernel       string // instruction set in use: "avx512vnni", "avx2", "portable"
+	Precision    string // how finely a text's activations are rounded: "int8", "int16", "float32"
 	Device       string // "cpu"
 	Architecture string // GGUF architecture name: "llama"
 	Threads      int
@@ -62,6 +73,16 @@ type Info struct {
 	Context      int // longest sequence, prefix included, in tokens
 	MaxPass      int // most tokens Eval takes in one pass
 	Classes      int // rows of the sequence-classification head; 0 without one
+	Memory       Memory
+}
+
+// Memory is what an engine holds at this moment, in bytes, beyond the model's
+// files themselves and the buffers of a pass.
+type Memory struct {
+	Loaded  bool  // the weights are there; if not, they are loaded when they are needed
+	Weights int64 // packed weights; those of the last time while they are not loaded
+	KV      int64 // keys and values of prefixes
+	Loads   int   // how often the weights were loaded
 }
 
 // Tree is a set of tokens that share their beginnings. Node i follows node

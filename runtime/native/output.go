@@ -2,6 +2,7 @@ package native
 
 import (
 	"math"
+	"slices"
 
 	"cubby/labels"
 	"cubby/runtime/engine"
@@ -12,54 +13,71 @@ import (
 // at a time: at 49,152 tokens their logits take 19 MB.
 const normalizerRows = 96
 
-// outputs reads what the trees asked for off the states of the last pass, which
-// lie in the order plan collected them.
-func (e *Engine) outputs(trees []engine.Tree) []engine.Output {
-	out := make([]engine.Output, len(trees))
+// prepare makes what threads share and only read during a pass: the rotations
+// of all positions, and the output rows of the labels' tokens.
+func (e *Engine) prepare(j job) {
+	end := 0
+	for i := range j.trees {
+		n := j.pre.n + len(j.trees[i].Tokens)
+		if j.before != nil {
+			n += j.before[i].len()
+		}
+		end = max(end, n)
+		for _, w := range j.trees[i].Wants {
+			for _, t := range w.Columns {
+				e.show(t)
+			}
+		}
+	}
+	e.w.rotations(end)
+	e.open = e.open[:0]
+}
+
+// read takes what the trees ask for off the states of a pass, which lie in the
+// order plan noted.
+func (e *Engine) read(p *pass, trees []engine.Tree, out []engine.Output) {
 	row := 0
-	var normalize []normalizer
 	for i := range trees {
 		t := &trees[i]
 		out[i].Logits = make([][]float32, len(t.Wants))
 		out[i].LogZ = make([]float64, len(t.Wants))
 		for j, w := range t.Wants {
-			out[i].Logits[j] = e.logits(e.state(row), w.Columns)
+			state := p.state(row)
+			out[i].Logits[j] = e.logits(state, w.Columns)
 			if w.Normalizer {
-				normalize = append(normalize, normalizer{row, &out[i].LogZ[j]})
+				e.normalizeLater(state, &out[i].LogZ[j])
 			}
 			row++
 		}
 		if t.Pooled >= 0 {
-			out[i].Scores = e.scores(e.state(row))
+			out[i].Scores = e.scores(p.state(row))
 			row++
 		}
 	}
-	e.normalize(normalize)
-	return out
 }
 
-func (e *Engine) state(row int) []float32 {
-	return e.pass.states[row*e.info.Width : (row+1)*e.info.Width]
+// state is the final state that the row'th want of the pass asks for.
+func (s *pass) state(row int) []float32 {
+	d := s.w.cfg.Width
+	return s.states[s.wanted[row]*d:][:d]
 }
 
 func (e *Engine) logits(state []float32, columns []labels.Token) []float32 {
 	out := make([]float32, len(columns))
 	for i, t := range columns {
-		out[i] = e.k.Dot(state, e.outputRow(t))
+		out[i] = e.k.Dot(state, e.shown[t])
 	}
 	return out
 }
 
-// outputRow returns the dequantised output row of a token. Rows asked for once
-// are kept: they are those of the labels' tokens.
-func (e *Engine) outputRow(t labels.Token) []float32 {
-	row, ok := e.shown[t]
-	if !ok {
-		row = make([]float32, e.info.Width)
+// show keeps the dequantised output row of a token. Rows asked for once are kept:
+// they are those of the labels' tokens.
+func (e *Engine) show(t labels.Token) {
+	if _, ok := e.shown[t]; !ok {
+		row := make([]float32, e.info.Width)
 		e.w.output.Row(row, int(t))
 		e.shown[t] = row
 	}
-	return row
 }
 
 func (e *Engine) scores(state []float32) []float32 {
@@ -70,41 +88,54 @@ func (e *Engine) scores(state []float32) []float32 {
 	return out
 }
 
+// normalizer is a state whose logits over the whole vocabulary are to be summed.
 type normalizer struct {
-	row  int
-	logZ *float64
+	state []float32
+	logZ  *float64
 }
 
-// normalize computes log-sum-exp over the vocabulary for the listed states. It
+// normalizeLater notes a state: the product with the whole output matrix serves
+// those of all threads at once.
+func (e *Engine) normalizeLater(state []float32, logZ *float64) {
+	e.opening.Lock()
+	defer e.opening.Unlock()
+	e.open = append(e.open, normalizer{slices.Clone(state), logZ})
+}
+
+// normalize computes log-sum-exp over the vocabulary for the noted states. It
 // multiplies quantised states, while logits come from float ones: a node's
 // probabilities sum to one within about 1e-4.
-func (e *Engine) normalize(list []normalizer) {
+func (e *Engine) normalize() {
+	list := e.open
 	if len(list) == 0 {
 		return
 	}
 	e.pool.begin()
 	defer e.pool.end()
 	if e.w.vocab == nil {
-		e.w.vocab = pack(e.k, e.pool, rowsOf(e.w.output, nil))
+		e.w.vocab = e.w.pack(e.k, e.pool, rowsOf(e.w.output, nil))
+		e.bytes.Store(e.w.bytes())
 	}
 	m := e.w.vocab
 	width := m.Panels() * kernel.Panel
 	n := min(normalizerRows, len(list))
-	a := e.k.NewActivations(roundUp(n, kernel.TileRows), e.info.Width)
+	a := e.k.NewActivations(m.Weights, roundUp(n, kernel.TileRows), e.info.Width, true)
 	logits := make([]float32, roundUp(n, kernel.TileRows)*width)
 	for len(list) > 0 {
 		n = min(normalizerRows, len(list))
 		for i, z := range list[:n] {
-			e.k.Quantize(a, i, e.state(z.row), nil, 1)
+			e.k.Quantize(a, i, z.state, nil, 1)
 		}
-		e.pool.run(m.Panels(), func(_, panel int) {
+		multiply := task(func(_, panel int) {
 			e.k.MulPanels(m, a, panel, panel+1, 0, n, logits, width)
 		})
-		e.pool.run(n, func(_, i int) {
+		e.pool.run(m.Panels(), &multiply)
+		sum := task(func(_, i int) {
 			row := logits[i*width : i*width+e.info.Vocab]
 			top := e.k.Max(row)
 			*list[i].logZ = float64(top) + math.Log(float64(e.k.SumExp(row, top)))
 		})
+		e.pool.run(n, &sum)
 		list = list[n:]
 	}
 }

@@ -8,143 +8,250 @@ import (
 	"cubby/runtime/native/kernel"
 )
 
-// rowChunk is how many rows a thread multiplies with one weight panel at a
-// time: their activations stay in the second-level cache.
-const rowChunk = 192
+// pieces is how many runs of panels a product is cut into for each thread: few,
+// because a thread has the next panel fetched while it uses one, but enough to
+// share out what is left when a thread is disturbed.
+const pieces = 4
 
 // pass computes packed passes. Its buffers are reused and grow to the largest
-// pass; rows of every buffer are tokens, in the order of the trees.
+// pass, so that a pass allocates nothing once it has seen one as large.
 type pass struct {
 	w    *weights
 	k    *kernel.Kernel
-	pool *pool
+	team *Pool // computes the sections; nil: one thread alone
 
 	// The pass that is running.
-	pre   *prefix
-	plans []plan
-	spans []span
-	rows  int // tokens
-	layer int
-	keep  bool // store keys and values into pre
+	pre     *prefix
+	into    *prefix // takes the keys and values; nil if they are not kept
+	precise bool    // 16-bit activations for all rows, not just the wanted ones
+	plans   []plan
+	spans   []span
+	rowOf   []int32 // the row of each slot
+	depths  []int32 // of all plans
+	wanted  []int   // for each want, the late row that answers it, from 0
+	early   int     // rows that nothing is wanted of
+	late    int     // wanted rows, from lateAt on
+	lateAt  int     // a multiple of a tile
+	layer   int
+	first   int // first row that the sections compute: 0, or lateAt in the end
 
 	x       []float32 // residual stream [rows][Width]
 	qkv     []float32 // [rows][heads, keys, values]
-	q       []float32 // queries, scaled: [kv head][rows × group][HeadDim]
+	q       []float32 // queries, scaled: [kv head][slots × group][HeadDim]
 	keys    []float32 // trunk keys in panels: [kv head][key positions][HeadDim]
 	keyLen  int       // key positions a kv head
+	values  []float32 // [kv head][slots][HeadDim]
 	att     []float32 // [rows][Heads × HeadDim]
 	hidden  []float32 // [rows][2 × FeedForward]
 	tmp     []float32 // [rows][Width]
-	byWidth *kernel.Activations
-	byHeads *kernel.Activations
-	byFF    *kernel.Activations
+	states  []float32 // wanted rows after the last norm: [late][Width]
+	inputs  map[inputKind]*kernel.Activations
+	to      rowInputs
 	scratch []scratch // one a thread
-	states  []float32 // wanted rows after the last norm: [wanted][Width]
-	wanted  []int     // rows of the wanted nodes
 
 	mul mulTask
 	do  phases
 }
 
-// phases are the sections of a layer as function values, made once.
-type phases struct{ norm, mul, rotate, attend, quantAtt, addNorm, activate, add func(worker, item int) }
+// phases are the sections of a layer as tasks, made once.
+type phases struct {
+	norm, mul, rotate, keepValues, attend, quantAtt, addNorm, activate, add task
+}
 
 // mulTask is the product that run shares out: c = a·mᵀ.
 type mulTask struct {
-	m    *kernel.Matrix
-	a    *kernel.Activations
-	c    []float32
-	rows int
+	m *kernel.Matrix
+	c []float32
 }
 
-func newPass(w *weights, k *kernel.Kernel, p *pool) *pass {
-	s := &pass{w: w, k: k, pool: p, scratch: make([]scratch, p.threads)}
-	s.do = phases{s.norm, s.multiply, s.rotate, s.attend, s.quantizeAttention, s.addNorm, s.activate, s.add}
+// rowInputs are the inputs of a product: of the early rows and of the late ones.
+type rowInputs struct{ early, late *kernel.Activations }
+
+// inputKind is what a product asks of its inputs.
+type inputKind struct {
+	width   int
+	weights kernel.Weights
+	late    bool
+	precise bool
+}
+
+// write sets where the running sections quantise rows to: the inputs of m.
+func (s *pass) write(m *kernel.Matrix) {
+	s.to = rowInputs{s.inputsOf(m, false, s.early), s.inputsOf(m, true, s.late)}
+}
+
+// inputsOf returns room for the inputs of the products with m. Wanted rows are
+// precise: their errors go into the answer as they are. So are those of a
+// prefix, which is computed once and would hand its error on to every text.
+func (s *pass) inputsOf(m *kernel.Matrix, late bool, rows int) *kernel.Activations {
+	kind := inputKind{m.K, m.Weights, late, late || s.precise}
+	a := s.inputs[kind]
+	if a == nil {
+		a = s.k.NewActivations(m.Weights, rows, m.K, kind.precise)
+		s.inputs[kind] = a
+	}
+	a.Resize(rows, m.K)
+	return a
+}
+
+// newPass makes a pass for the threads of a pool, or for one alone.
+func newPass(w *weights, k *kernel.Kernel, team *Pool) *pass {
+	threads := 1
+	if team != nil {
+		threads = team.threads
+	}
+	s := &pass{w: w, k: k, team: team, scratch: make([]scratch, threads), inputs: map[inputKind]*kernel.Activations{}}
+	s.do = phases{s.norm, s.multiply, s.rotate, s.packValues, s.attend, s.quantizeAttention, s.addNorm, s.activate, s.add}
+	for i := range s.scratch {
+		s.scratch[i].open(w, k)
+	}
 	return s
+}
+
+// run computes a section.
+func (s *pass) run(items int, work *task) {
+	if s.team != nil {
+		s.team.run(items, work)
+		return
+	}
+	for i := range items {
+		(*work)(0, i)
+	}
 }
 
 // group is how many query heads share a key head.
 func (s *pass) group() int { return s.w.cfg.Heads / s.w.cfg.KVHeads }
 
-// forward runs all layers over the trees. With keep it appends the keys and
-// values of the single chain to pre; otherwise it leaves the normalised states
-// of the wanted nodes in s.states. It stops between layers when ctx is done.
-func (s *pass) forward(ctx context.Context, pre *prefix, trees []engine.Tree, keep bool) error {
-	s.pre, s.keep = pre, keep
-	s.plan(trees)
+// job is what a pass is to compute.
+type job struct {
+	pre    *prefix
+	before []*prefix // one a tree, see plan; nil for none
+	trees  []engine.Tree
+	into   *prefix // takes the keys and values of the single chain, if not nil
+}
+
+// forward runs all layers over the trees. It leaves the normalised states of the
+// wanted nodes in s.states, or the keys and values in j.into. It stops between
+// layers when ctx is done. It runs within a turn of the pool.
+func (s *pass) forward(ctx context.Context, j job) error {
+	s.pre, s.into = j.pre, j.into
+	s.precise = s.w.precision != Int8 || j.into != nil && j.into == j.pre
+	s.early, s.late, s.first = 0, 0, 0
+	s.plan(j.trees, j.before)
 	s.reserve()
-	s.embed(trees)
-	s.pool.begin()
-	defer s.pool.end()
+	s.embed(j.trees)
 	last := s.w.cfg.Layers - 1
 	for s.layer = range s.w.layers {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s.attention(s.layer == last && keep)
+		s.attention(s.layer == last)
 		if s.layer == last {
 			break
 		}
 		s.feedForward()
 	}
-	if keep {
-		pre.grow(s.rows)
+	if s.into != nil {
+		s.into.n += s.early
 		return nil
 	}
-	s.gather()
 	s.feedForward()
 	s.finish()
 	return nil
 }
 
-// attention adds the block's attention output to tmp; keysOnly stops once the
-// keys and values of the last layer are stored.
-func (s *pass) attention(keysOnly bool) {
+// attention leaves the block's attention output in tmp. In the last layer it
+// stops at the keys and values if they are all that is kept, and goes on with
+// the wanted rows alone otherwise.
+func (s *pass) attention(last bool) {
 	l := &s.w.layers[s.layer]
 	if s.layer == 0 {
-		s.perRow(s.do.norm)
+		s.write(l.qkv)
+		s.perRow(&s.do.norm)
 	}
-	s.product(l.qkv, s.byWidth, s.qkv)
-	s.perRow(s.do.rotate)
-	if keysOnly {
+	s.product(l.qkv, s.qkv)
+	s.run((len(s.rowOf)+kernel.TileRows-1)/kernel.TileRows, &s.do.rotate)
+	if s.into != nil {
+		s.run(s.w.cfg.KVHeads*roundUp(s.early, kernel.Block)/kernel.Block, &s.do.keepValues)
+	}
+	if last && s.into != nil {
 		return
 	}
-	s.pool.run(len(s.spans)*s.w.cfg.KVHeads, s.do.attend)
-	s.perRow(s.do.quantAtt)
-	s.product(l.out, s.byHeads, s.tmp)
+	if last {
+		s.first = s.lateAt
+	}
+	s.run(len(s.spans)*s.w.cfg.KVHeads, &s.do.attend)
+	s.write(l.out)
+	s.perRow(&s.do.quantAtt)
+	s.product(l.out, s.tmp)
 }
 
-// feedForward adds the pending attention output, runs the gated feed-forward
-// (SwiGLU, Shazeer 2020), and prepares the next layer's input.
+// feedForward adds the pending attention output, runs the gated feed-forward,
+// and prepares the next layer's input.
 func (s *pass) feedForward() {
 	l := &s.w.layers[s.layer]
-	s.perRow(s.do.addNorm)
-	s.product(l.gateUp, s.byWidth, s.hidden)
-	s.perRow(s.do.activate)
-	s.product(l.down, s.byFF, s.tmp)
-	s.perRow(s.do.add)
+	s.write(l.gateUp)
+	s.perRow(&s.do.addNorm)
+	s.product(l.gateUp, s.hidden)
+	s.write(l.down)
+	s.perRow(&s.do.activate)
+	s.product(l.down, s.tmp)
+	if next := s.layer + 1; next < s.w.cfg.Layers {
+		s.write(s.w.layers[next].qkv)
+	}
+	s.perRow(&s.do.add)
 }
+
+// rows is the number of rows in the buffers.
+func (s *pass) rows() int { return s.lateAt + s.late }
 
 // perRow shares the rows out in tiles.
-func (s *pass) perRow(work func(worker, item int)) {
-	s.pool.run((s.rows+kernel.TileRows-1)/kernel.TileRows, work)
+func (s *pass) perRow(work *task) {
+	s.run((s.rows()-s.first+kernel.TileRows-1)/kernel.TileRows, work)
 }
 
-// tile returns the rows of an item of perRow.
+// tile returns the rows of an item of perRow: early or late ones.
 func (s *pass) tile(item int) (lo, hi int) {
-	lo = item * kernel.TileRows
-	return lo, min(lo+kernel.TileRows, s.rows)
+	lo = s.first + item*kernel.TileRows
+	if lo < s.lateAt {
+		return lo, min(lo+kernel.TileRows, s.early)
+	}
+	return lo, min(lo+kernel.TileRows, s.rows())
 }
 
-func (s *pass) product(m *kernel.Matrix, a *kernel.Activations, c []float32) {
-	s.mul = mulTask{m, a, c, s.rows}
-	s.pool.run(m.Panels()*((s.rows+rowChunk-1)/rowChunk), s.do.mul)
+// product multiplies the inputs written last with m.
+func (s *pass) product(m *kernel.Matrix, c []float32) {
+	s.mul = mulTask{m, c}
+	s.run(s.pieces(m), &s.do.mul)
 }
 
+func (s *pass) pieces(m *kernel.Matrix) int {
+	if s.team == nil {
+		return 1
+	}
+	return min(m.Panels(), pieces*s.team.threads)
+}
+
+// multiply takes all rows' products with one piece of the panels.
 func (s *pass) multiply(_, item int) {
-	t := &s.mul
-	panel, lo := item%t.m.Panels(), item/t.m.Panels()*rowChunk
-	s.k.MulPanels(t.m, t.a, panel, panel+1, lo, min(lo+rowChunk, t.rows), t.c, t.m.Panels()*kernel.Panel)
+	m, c, n := s.mul.m, s.mul.c, s.pieces(s.mul.m)
+	width := m.Panels() * kernel.Panel
+	lo, hi := item*m.Panels()/n, (item+1)*m.Panels()/n
+	for p := lo; p < hi; p++ { // a panel serves the late rows, too, while it is near
+		if s.first == 0 {
+			s.k.MulPanels(m, s.to.early, p, p+1, 0, s.early, c, width)
+		}
+		s.k.MulPanels(m, s.to.late, p, p+1, 0, s.late, c[s.lateAt*width:], width)
+	}
+}
+
+// quantize stores x × scale × w as row r of the next product's inputs.
+func (s *pass) quantize(r int, x, w []float32, scale float32) {
+	if r < s.lateAt {
+		s.k.Quantize(s.to.early, r, x, w, scale)
+	} else {
+		s.k.Quantize(s.to.late, r-s.lateAt, x, w, scale)
+	}
 }
 
 // rmsScale is the factor of RMSNorm (Zhang & Sennrich 2019) for one row.
@@ -154,21 +261,27 @@ func (s *pass) rmsScale(x []float32) float32 {
 
 func (s *pass) row(r int) []float32 { d := s.w.cfg.Width; return s.x[r*d : (r+1)*d] }
 
+// output is the row of a block's output.
+func (s *pass) output(r int) []float32 {
+	d := s.w.cfg.Width
+	return s.tmp[r*d : (r+1)*d]
+}
+
 func (s *pass) norm(_, item int) {
 	lo, hi := s.tile(item)
 	for r := lo; r < hi; r++ {
 		x := s.row(r)
-		s.k.Quantize(s.byWidth, r, x, s.w.layers[s.layer].attnNorm, s.rmsScale(x))
+		s.quantize(r, x, s.w.layers[s.layer].attnNorm, s.rmsScale(x))
 	}
 }
 
 func (s *pass) addNorm(_, item int) {
-	d := s.w.cfg.Width
+	l := &s.w.layers[s.layer]
 	lo, hi := s.tile(item)
 	for r := lo; r < hi; r++ {
 		x := s.row(r)
-		s.k.Add(x, s.tmp[r*d:(r+1)*d])
-		s.k.Quantize(s.byWidth, r, x, s.w.layers[s.layer].ffnNorm, s.rmsScale(x))
+		s.residual(x, s.output(r), l.postAttention)
+		s.quantize(r, x, l.ffnNorm, s.rmsScale(x))
 	}
 }
 
@@ -177,20 +290,19 @@ func (s *pass) activate(_, item int) {
 	lo, hi := s.tile(item)
 	for r := lo; r < hi; r++ {
 		h := s.hidden[r*2*f : (r+1)*2*f]
-		s.k.SiLUMul(h[:f], h[f:])
-		s.k.Quantize(s.byFF, r, h[:f], nil, 1)
+		s.gate(h[:f], h[f:])
+		s.quantize(r, h[:f], nil, 1)
 	}
 }
 
 // add closes a block and normalises for the next one, if there is one.
 func (s *pass) add(_, item int) {
-	d := s.w.cfg.Width
 	lo, hi := s.tile(item)
 	for r := lo; r < hi; r++ {
 		x := s.row(r)
-		s.k.Add(x, s.tmp[r*d:(r+1)*d])
+		s.residual(x, s.output(r), s.w.layers[s.layer].postForward)
 		if next := s.layer + 1; next < s.w.cfg.Layers {
-			s.k.Quantize(s.byWidth, r, x, s.w.layers[next].attnNorm, s.rmsScale(x))
+			s.quantize(r, x, s.w.layers[next].attnNorm, s.rmsScale(x))
 		}
 	}
 }
@@ -199,33 +311,18 @@ func (s *pass) quantizeAttention(_, item int) {
 	n := s.w.cfg.Heads * s.w.cfg.HeadDim
 	lo, hi := s.tile(item)
 	for r := lo; r < hi; r++ {
-		s.k.Quantize(s.byHeads, r, s.att[r*n:(r+1)*n], nil, 1)
+		s.quantize(r, s.att[r*n:(r+1)*n], nil, 1)
 	}
-}
-
-// gather keeps the wanted rows only: behind the last attention nothing else is
-// needed.
-func (s *pass) gather() {
-	d := s.w.cfg.Width
-	x := grown(&s.states, roundUp(len(s.wanted), kernel.TileRows)*d)
-	tmp := s.att[:len(x)] // free by now, and as long: Heads × HeadDim rows
-	for i, r := range s.wanted {
-		copy(x[i*d:(i+1)*d], s.row(r))
-		copy(tmp[i*d:(i+1)*d], s.tmp[r*d:(r+1)*d])
-	}
-	copy(s.x, x)
-	copy(s.tmp, tmp)
-	s.rows = len(s.wanted)
 }
 
 // finish writes the normalised states of the wanted rows.
 func (s *pass) finish() {
 	d := s.w.cfg.Width
-	for r := range s.rows {
-		x, y := s.row(r), s.states[r*d:(r+1)*d]
+	for i := range s.late {
+		x, y := s.row(s.lateAt+i), s.states[i*d:(i+1)*d]
 		scale := s.rmsScale(x)
-		for i, v := range x {
-			y[i] = v * scale * s.w.outputNorm[i]
+		for j, v := range x {
+			y[j] = v * scale * s.w.outputNorm[j]
 		}
 	}
 }

@@ -10,61 +10,122 @@ import (
 // it are branches, few and with few ancestors outside the trunk.
 type plan struct {
 	tree  *engine.Tree
-	at    int // first row
+	at    int // first slot
 	trunk int
 	keyAt int // first key position of the trunk, a multiple of a panel
 	seen  int // positions of the prefix that the tree follows
-	// depth is each node's distance from the prefix's end; deepest is the
-	// longest chain of branch nodes.
-	depth   []int
+	// before holds the text's own positions in front of the tree, where it is too
+	// long for one pass; nil otherwise.
+	before *prefix
+	start  int     // position of the tree's first nodes
+	depth  []int32 // each node's distance from start
+	// deepest is the longest chain of branch nodes.
 	deepest int
-	end     int // positions up to its deepest node
 }
 
 // span is a block of one tree's tokens, whose rows attend together.
-type span struct{ plan, lo, hi int }
+type span struct {
+	plan, lo, hi int
+	wanted       bool // holds a wanted node
+}
 
 // spanRows is about how many query rows attend together: enough to reuse a key
 // panel, few enough that their scores stay in cache.
 const spanRows = 24
 
-func (s *pass) plan(trees []engine.Tree) {
-	s.plans, s.spans, s.wanted = s.plans[:0], s.spans[:0], s.wanted[:0]
-	s.rows, s.keyLen = 0, 0
+// plan lays the trees out. A node's slot is its place in the order of the trees;
+// its row is its place in the buffers of the layers: wanted nodes come behind all
+// others, so that they can be computed more finely, and alone in the end.
+func (s *pass) plan(trees []engine.Tree, before []*prefix) {
+	s.plans, s.spans, s.wanted, s.rowOf = s.plans[:0], s.spans[:0], s.wanted[:0], s.rowOf[:0]
+	s.keyLen = 0
+	slots := 0
 	for i := range trees {
-		p := newPlan(&trees[i], s.rows, s.keyLen, s.pre.n-trees[i].Back)
-		s.w.rotations(p.end)
-		s.rows += len(p.tree.Tokens)
+		slots += len(trees[i].Tokens)
+	}
+	s.depths = resize(s.depths, slots)
+	for i := range trees {
+		p := plan{tree: &trees[i], at: len(s.rowOf), keyAt: s.keyLen, seen: s.pre.n - trees[i].Back}
+		if before != nil {
+			p.before = before[i]
+		}
+		s.measure(&p)
 		s.keyLen += roundUp(p.trunk, kernel.Panel)
 		s.plans = append(s.plans, p)
-		s.spanTree(i)
-		for _, w := range p.tree.Wants {
-			s.wanted = append(s.wanted, p.at+w.Node)
+		for range p.tree.Tokens {
+			s.rowOf = append(s.rowOf, 0)
 		}
-		if p.tree.Pooled >= 0 {
-			s.wanted = append(s.wanted, p.at+p.tree.Pooled)
+		s.want(&p)
+		s.spanTree(i)
+	}
+	s.assignRows()
+}
+
+func (s *pass) measure(p *plan) {
+	t := p.tree
+	p.start = p.seen
+	if p.before != nil {
+		p.start += p.before.n
+	}
+	p.depth = s.depths[p.at : p.at+len(t.Tokens)]
+	for p.trunk < len(t.Tokens) && int(t.Parents[p.trunk]) == p.trunk-1 {
+		p.trunk++
+	}
+	for i, parent := range t.Parents {
+		p.depth[i] = 0
+		if parent >= 0 {
+			p.depth[i] = p.depth[parent] + 1
+		}
+		if i >= p.trunk {
+			p.deepest = max(p.deepest, p.branch(i))
 		}
 	}
 }
 
-func newPlan(t *engine.Tree, at, keyAt, seen int) plan {
-	p := plan{tree: t, at: at, keyAt: keyAt, seen: seen, depth: make([]int, len(t.Tokens))}
-	for p.trunk < len(t.Tokens) && int(t.Parents[p.trunk]) == p.trunk-1 {
-		p.trunk++
+// branch is the length of a node's line outside the trunk, itself included.
+func (p *plan) branch(node int) int {
+	n := 0
+	for ; node >= p.trunk; node = int(p.tree.Parents[node]) {
+		n++
 	}
-	branch := make([]int, len(t.Tokens))
-	for i, parent := range t.Parents {
-		if parent >= 0 {
-			p.depth[i] = p.depth[parent] + 1
-			branch[i] = branch[parent]
+	return n
+}
+
+// want marks the rows of wanted nodes, and notes for each want which of the
+// late rows answers it.
+func (s *pass) want(p *plan) {
+	mark := func(node int) {
+		row := &s.rowOf[p.at+node]
+		if *row == 0 {
+			s.late++
+			*row = int32(-s.late)
 		}
-		p.end = max(p.end, seen+p.depth[i]+1)
-		if i >= p.trunk {
-			branch[i]++
-			p.deepest = max(p.deepest, branch[i])
+		s.wanted = append(s.wanted, int(-*row)-1)
+	}
+	for _, w := range p.tree.Wants {
+		mark(w.Node)
+	}
+	if p.tree.Pooled >= 0 {
+		mark(p.tree.Pooled)
+	}
+}
+
+// assignRows turns the marks into rows.
+func (s *pass) assignRows() {
+	early := int32(0)
+	for i, mark := range s.rowOf {
+		if mark == 0 {
+			s.rowOf[i] = early
+			early++
 		}
 	}
-	return p
+	s.early = int(early)
+	s.lateAt = roundUp(s.early, kernel.TileRows)
+	for i, mark := range s.rowOf {
+		if mark < 0 {
+			s.rowOf[i] = int32(s.lateAt) - mark - 1
+		}
+	}
 }
 
 // spanTree cuts a tree's tokens into spans; trunk and branches do not mix.
@@ -76,7 +137,11 @@ func (s *pass) spanTree(i int) {
 		if lo < p.trunk {
 			hi = min(hi, p.trunk)
 		}
-		s.spans = append(s.spans, span{i, lo, hi})
+		sp := span{plan: i, lo: lo, hi: hi}
+		for _, mark := range s.rowOf[p.at+lo : p.at+hi] {
+			sp.wanted = sp.wanted || mark < 0
+		}
+		s.spans = append(s.spans, sp)
 		lo = hi
 	}
 }
@@ -84,55 +149,59 @@ func (s *pass) spanTree(i int) {
 // reserve grows the buffers to the planned rows, whole tiles.
 func (s *pass) reserve() {
 	c := &s.w.cfg
-	heads, rows := c.Heads*c.HeadDim, roundUp(max(s.rows, len(s.wanted)), kernel.TileRows)
-	padded := func(n int) int { return rows * roundUp(n, kernel.Panel) }
-	grown(&s.x, rows*c.Width)
-	grown(&s.qkv, padded(heads+2*c.KVHeads*c.HeadDim))
-	grown(&s.q, c.KVHeads*(rows*s.group()+kernel.TileRows)*c.HeadDim)
-	grown(&s.keys, c.KVHeads*s.keyLen*c.HeadDim)
-	grown(&s.att, rows*max(heads, c.Width))
-	grown(&s.hidden, padded(2*c.FeedForward))
-	grown(&s.tmp, padded(c.Width))
-	if s.byWidth == nil || s.byWidth.Rows < rows {
-		s.byWidth = s.k.NewActivations(rows, c.Width)
-		s.byHeads = s.k.NewActivations(rows, heads)
-		s.byFF = s.k.NewActivations(rows, c.FeedForward)
-	}
+	slots, heads, rows := len(s.rowOf), c.Heads*c.HeadDim, s.lateAt+roundUp(s.late, kernel.TileRows)
+	s.x = resize(s.x, rows*c.Width)
+	s.qkv = resize(s.qkv, rows*s.qkvWidth())
+	s.q = resize(s.q, slots*heads)
+	s.keys = resize(s.keys, c.KVHeads*s.keyLen*c.HeadDim)
+	s.values = resize(s.values, c.KVHeads*slots*c.HeadDim)
+	s.att = resize(s.att, rows*heads)
+	s.hidden = resize(s.hidden, rows*2*c.FeedForward)
+	s.tmp = resize(s.tmp, rows*c.Width)
+	s.states = resize(s.states, s.late*c.Width)
 	s.reserveScratch()
 }
+
+func (s *pass) qkvWidth() int { return (s.w.cfg.Heads + 2*s.w.cfg.KVHeads) * s.w.cfg.HeadDim }
 
 func (s *pass) reserveScratch() {
 	deepest, columns := 0, 0
 	for i := range s.plans {
 		p := &s.plans[i]
 		deepest = max(deepest, roundUp(p.deepest, kernel.Panel))
-		columns = max(columns, s.pre.padded+roundUp(p.trunk, kernel.Panel)+roundUp(p.deepest, kernel.Panel))
+		n := roundUp(p.seen, kernel.Panel) + roundUp(p.trunk, kernel.Panel) + roundUp(p.deepest, kernel.Panel)
+		if p.before != nil {
+			n += roundUp(p.before.n, kernel.Panel)
+		}
+		columns = max(columns, n)
 	}
 	rows := roundUp(max(spanRows, s.group()), kernel.TileRows) + kernel.TileRows
 	for i := range s.scratch {
 		t := &s.scratch[i]
-		grown(&t.scores, rows*columns)
-		grown(&t.out, rows*s.w.cfg.HeadDim)
-		grown(&t.gathered, max(deepest, kernel.Panel)*s.w.cfg.HeadDim)
+		t.scores = resize(t.scores, rows*columns)
+		t.out = resize(t.out, rows*s.w.cfg.HeadDim)
+		t.part = resize(t.part, rows*s.w.cfg.HeadDim)
+		t.gathered = resize(t.gathered, max(deepest, kernel.Panel)*s.w.cfg.HeadDim)
 	}
 }
 
 // embed looks up the tokens' embeddings into the residual stream.
 func (s *pass) embed(trees []engine.Tree) {
-	r := 0
+	slot := 0
 	for i := range trees {
 		for _, t := range trees[i].Tokens {
-			s.w.embedding.Row(s.row(r), int(t))
-			r++
+			x := s.row(int(s.rowOf[slot]))
+			s.w.embedding.Row(x, int(t))
+			s.k.Scale(x, float32(s.w.cfg.EmbeddingScale))
+			slot++
 		}
 	}
 }
 
-// grown returns *b with length n, reallocated only when it is too short.
-func grown(b *[]float32, n int) []float32 {
-	if cap(*b) < n {
-		*b = make([]float32, n)
+// resize returns b with length n, reallocated only when it is too short.
+func resize[T any](b []T, n int) []T {
+	if cap(b) < n {
+		return make([]T, n)
 	}
-	*b = (*b)[:n]
-	return *b
+	return b[:n]
 }

@@ -1,49 +1,93 @@
 package native
 
 import (
-	"cubby/models/checkpoint"
+	"sync/atomic"
+
 	"cubby/runtime/native/kernel"
 )
 
-// prefix keeps the keys and values of a shared prompt prefix. Keys lie in
-// panels of 32 positions, [panel][HeadDim][32], so that QKᵀ is the same product
-// as PV; values lie in rows, [position][HeadDim].
+// prefix keeps the keys and values of consecutive positions: of a shared prompt
+// prefix, or of the beginning of a long text.
 type prefix struct {
-	n      int // positions held
-	padded int // n rounded up to a panel: length of a score row over the prefix
-	heads  []headKV
-	kv     int // heads a layer
-	dim    int
+	owner owner
+	n     int // positions held
+	heads []headKV
+	kv    int // heads a layer
 }
 
-type headKV struct{ keys, values []float32 }
+// headKV holds one head's keys and values as matrices for the kernel, so that
+// attention multiplies as the layers do: keys have a column a position, values a
+// column a dimension and an input a position.
+type headKV struct{ keys, values *kernel.Matrix }
 
-func newPrefix(c *checkpoint.Config, capacity int) *prefix {
-	p := &prefix{kv: c.KVHeads, dim: c.HeadDim, heads: make([]headKV, c.Layers*c.KVHeads)}
-	size := roundUp(capacity, kernel.Panel) * c.HeadDim
-	for i := range p.heads {
-		p.heads[i] = headKV{make([]float32, size), make([]float32, size)}
+func newPrefix(w *weights, k *kernel.Kernel, capacity int) *prefix {
+	p, slots := emptyPrefix(w, capacity)
+	for _, s := range slots {
+		*s.to = k.NewMatrix(s.kind, s.n, s.cols)
 	}
 	return p
+}
+
+// emptyPrefix returns a prefix without its matrices, and where they belong.
+func emptyPrefix(w *weights, capacity int) (*prefix, []slot) {
+	c := &w.cfg
+	p := &prefix{kv: c.KVHeads, heads: make([]headKV, c.Layers*c.KVHeads)}
+	slots := make([]slot, 0, 2*len(p.heads))
+	size := roundUp(capacity, kernel.Block)
+	for i := range p.heads {
+		h := &p.heads[i]
+		slots = append(slots, slot{&h.keys, w.kvWeights(), size, c.HeadDim}, slot{&h.values, w.kvWeights(), c.HeadDim, size})
+	}
+	return p, slots
+}
+
+// kvWeights is how keys and values are held: in 12 bits their rounding does not
+// show in a distribution.
+func (w *weights) kvWeights() kernel.Weights {
+	if w.precision == Float32 {
+		return kernel.Float32
+	}
+	return kernel.Int12
+}
+
+// owner is who can use a prefix: engines that compute the same bits of the same
+// artefact, or one engine alone where the artefact is not known.
+type owner struct {
+	artifact  string
+	level     kernel.Level
+	precision Precision
+	serial    uint64 // 0 where the artefact is known
+}
+
+var serials atomic.Uint64
+
+func newOwner(artifact string, level kernel.Level, precision Precision) owner {
+	o := owner{artifact: artifact, level: level, precision: precision}
+	if artifact == "" {
+		o.serial = serials.Add(1)
+	}
+	return o
 }
 
 // Len implements engine.Prefix.
 func (p *prefix) Len() int { return p.n }
 
-func (p *prefix) head(layer, h int) *headKV { return &p.heads[layer*p.kv+h] }
-
-// store writes position pos of one head; grow makes new positions visible.
-func (h *headKV) store(dim, pos int, key, value []float32) {
-	panel := h.keys[pos/kernel.Panel*kernel.Panel*dim:]
-	for d, v := range key {
-		panel[d*kernel.Panel+pos%kernel.Panel] = v
+func (p *prefix) len() int {
+	if p == nil {
+		return 0
 	}
-	copy(h.values[pos*dim:], value)
+	return p.n
 }
 
-func (p *prefix) grow(n int) {
-	p.n += n
-	p.padded = roundUp(p.n, kernel.Panel)
+// Bytes implements engine.Prefix.
+func (p *prefix) Bytes() int64 {
+	n := int64(0)
+	for _, h := range p.heads {
+		n += int64(h.keys.Bytes() + h.values.Bytes())
+	}
+	return n
 }
+
+func (p *prefix) head(layer, h int) *headKV { return &p.heads[layer*p.kv+h] }
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }

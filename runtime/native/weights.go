@@ -3,7 +3,6 @@ package native
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 
 	"cubby/models/checkpoint"
 	"cubby/models/gguf"
@@ -14,25 +13,35 @@ import (
 type layer struct {
 	qkv, out, gateUp, down *kernel.Matrix
 	attnNorm, ffnNorm      []float32
+	extras
 }
 
 // weights is a loaded model in the form the passes use.
 type weights struct {
 	cfg        checkpoint.Config
+	precision  Precision
 	layers     []layer
 	embedding  checkpoint.Tensor // rows looked up as stored
 	output     checkpoint.Tensor // logit rows; the embedding where the head is tied
 	outputNorm []float32
 	classes    [][]float32 // rows of the sequence-classification head
-	freqs      []float64   // rotations a position, [HeadDim/2]
-	cos, sin   []float32   // [position][HeadDim/2], for the positions met so far
+	global     rotary
+	local      rotary // of layers with a sliding window
 
 	vocab *kernel.Matrix // the whole output matrix, packed on first use
+
+	products []product // every matrix of the layers, in the order of a pass
 }
 
-// loadWeights packs every product of the model, in parallel over its rows.
-func loadWeights(ck checkpoint.Checkpoint, k *kernel.Kernel, p *pool) (*weights, error) {
-	w := &weights{cfg: ck.Config()}
+// product is one matrix of a model: the rows of some tensors, joined.
+type product struct {
+	to    **kernel.Matrix
+	parts []source
+}
+
+// newWeights reads everything but the products, which are only listed.
+func newWeights(ck checkpoint.Checkpoint, precision Precision) (*weights, error) {
+	w := &weights{cfg: ck.Config(), precision: precision}
 	if err := supported(ck); err != nil {
 		return nil, err
 	}
@@ -66,10 +75,11 @@ func loadWeights(ck checkpoint.Checkpoint, k *kernel.Kernel, p *pool) (*weights,
 		}
 	}
 	w.rope(ck)
-	p.begin()
-	defer p.end()
+	w.layers = make([]layer, len(parts))
 	for i := range parts {
-		w.layers = append(w.layers, parts[i].pack(&w.cfg, k, p))
+		l, t := &w.layers[i], &parts[i]
+		l.attnNorm, l.ffnNorm, l.extras = vector(t.attnNorm), vector(t.ffnNorm), w.extras(ck, i)
+		w.products = append(w.products, t.products(l, headRows(&w.cfg))...)
 	}
 	return w, nil
 }
@@ -77,12 +87,10 @@ func loadWeights(ck checkpoint.Checkpoint, k *kernel.Kernel, p *pool) (*weights,
 // supported refuses what this engine would compute wrongly.
 func supported(ck checkpoint.Checkpoint) error {
 	c := ck.Config()
-	if c.Architecture != "llama" {
-		return &checkpoint.UnsupportedError{Architecture: c.Architecture}
-	}
 	_, factors := ck.Tensor("rope_freqs.weight")
+	known := c.RopeScaling == "llama3" || c.RopeScaling == "linear"
 	switch {
-	case c.RopeScaling != "" && (c.RopeScaling != "llama3" || !factors):
+	case c.RopeScaling != "" && !(known && factors):
 		return fmt.Errorf("the native engine does not know the rotary scaling %q; llama.cpp can run it", c.RopeScaling)
 	case c.HeadDim%kernel.Panel != 0:
 		return fmt.Errorf("the native engine needs a head size that is a multiple of %d, not %d; llama.cpp can run it", kernel.Panel, c.HeadDim)
@@ -105,15 +113,12 @@ func tensorsOf(get func(string) checkpoint.Tensor, i int) layerTensors {
 	}
 }
 
-func (t *layerTensors) pack(c *checkpoint.Config, k *kernel.Kernel, p *pool) layer {
-	rotary := headRows(c)
-	return layer{
-		qkv:      pack(k, p, rowsOf(t.q, rotary), rowsOf(t.k, rotary), rowsOf(t.v, nil)),
-		out:      pack(k, p, rowsOf(t.out, nil)),
-		gateUp:   pack(k, p, rowsOf(t.gate, nil), rowsOf(t.up, nil)),
-		down:     pack(k, p, rowsOf(t.down, nil)),
-		attnNorm: vector(t.attnNorm),
-		ffnNorm:  vector(t.ffnNorm),
+func (t *layerTensors) products(l *layer, rotary func(int) int) []product {
+	return []product{
+		{&l.qkv, []source{rowsOf(t.q, rotary), rowsOf(t.k, rotary), rowsOf(t.v, nil)}},
+		{&l.out, []source{rowsOf(t.out, nil)}},
+		{&l.gateUp, []source{rowsOf(t.gate, nil), rowsOf(t.up, nil)}},
+		{&l.down, []source{rowsOf(t.down, nil)}},
 	}
 }
 
@@ -143,16 +148,27 @@ func rowsOf(t checkpoint.Tensor, order func(int) int) source {
 	return source{t, order}
 }
 
-// pack joins the rows of several tensors into one kernel matrix: a fine one if
-// int8 would round any of them.
-func pack(k *kernel.Kernel, p *pool, parts ...source) *kernel.Matrix {
-	n, cols, fine := 0, parts[0].tensor.Cols, false
+// shape returns the kind and size of the matrix that the parts make: of 12 bits
+// if int8 would round any of them.
+func (w *weights) shape(parts []source) (kind kernel.Weights, n, cols int) {
+	kind, cols = kernel.Int8, parts[0].tensor.Cols
 	for _, s := range parts {
 		n += s.tensor.Rows
-		fine = fine || !isInt8(s.tensor.Type)
+		if !isInt8(s.tensor.Type) {
+			kind = kernel.Int12
+		}
 	}
-	m := k.NewMatrix(n, cols, fine)
-	p.run(m.Panels(), func(_, panel int) {
+	if w.precision == Float32 {
+		kind = kernel.Float32
+	}
+	return kind, n, cols
+}
+
+// pack joins the rows of several tensors into one kernel matrix.
+func (w *weights) pack(k *kernel.Kernel, p *Pool, parts ...source) *kernel.Matrix {
+	kind, n, cols := w.shape(parts)
+	m := k.NewMatrix(kind, n, cols)
+	fill := task(func(_, panel int) {
 		q, scales, row := make([]int16, cols), make([]float32, cols/kernel.Block), make([]float32, cols)
 		for c := panel * kernel.Panel; c < min(n, (panel+1)*kernel.Panel); c++ {
 			part, i := 0, c
@@ -161,34 +177,35 @@ func pack(k *kernel.Kernel, p *pool, parts ...source) *kernel.Matrix {
 				part++
 			}
 			s := parts[part]
-			quantizeRow(s.tensor, s.order(i), m.Steps(), q, scales, row)
-			k.PackRow(m, c, q, scales)
+			if kind == kernel.Int8 {
+				integers(s.tensor, s.order(i), q, scales)
+				k.PackRow(m, c, q, scales)
+				continue
+			}
+			s.tensor.Row(row, s.order(i))
+			for b := range scales {
+				k.PackBlock(m, c, b, row[b*kernel.Block:(b+1)*kernel.Block])
+			}
 		}
 	})
+	p.run(m.Panels(), &fill)
 	return m
 }
 
 // isInt8 says whether a type's blocks are int8 with one scale per 32 values.
 func isInt8(t gguf.Type) bool { return t == gguf.Q8_0 || t == gguf.Q4_0 }
 
-// quantizeRow writes row i as integers with one scale per 32 values. Types whose
-// blocks have that form keep their integers and scales; the others are
-// dequantised and rounded symmetrically to the given number of steps.
-func quantizeRow(t checkpoint.Tensor, i, steps int, q []int16, scales, buf []float32) {
+// integers reads row i of a type whose blocks are int8: its integers and scales
+// as they are.
+func integers(t checkpoint.Tensor, i int, q []int16, scales []float32) {
 	size := t.Type.RowSize(t.Cols)
 	data := t.Data[i*size : (i+1)*size]
 	for b := range scales {
 		block := q[b*kernel.Block : (b+1)*kernel.Block]
-		switch t.Type {
-		case gguf.Q8_0:
+		if t.Type == gguf.Q8_0 {
 			scales[b] = blockQ8(block, data[b*34:])
-		case gguf.Q4_0:
+		} else {
 			scales[b] = blockQ4(block, data[b*18:])
-		default:
-			if b == 0 {
-				t.Row(buf, i)
-			}
-			scales[b] = roundBlock(block, buf[b*kernel.Block:(b+1)*kernel.Block], steps)
 		}
 	}
 }
@@ -208,53 +225,8 @@ func blockQ4(q []int16, data []byte) (scale float32) {
 	return gguf.Float16(binary.LittleEndian.Uint16(data))
 }
 
-func roundBlock(q []int16, x []float32, steps int) (scale float32) {
-	var top float32
-	for _, v := range x {
-		top = max(top, float32(math.Abs(float64(v))))
-	}
-	if top == 0 {
-		clear(q)
-		return 0
-	}
-	inverse := float64(steps) / float64(top)
-	for i, v := range x {
-		q[i] = int16(math.RoundToEven(float64(v) * inverse))
-	}
-	return top / float32(steps)
-}
-
 func vector(t checkpoint.Tensor) []float32 {
 	v := make([]float32, t.Cols)
 	t.Row(v, 0)
 	return v
-}
-
-// rope computes the frequencies of the rotary embedding (Su et al. 2021,
-// RoFormer). They are divided by the factors that Llama 3.1 and later models
-// carry for their longer context.
-func (w *weights) rope(ck checkpoint.Checkpoint) {
-	half := w.cfg.HeadDim / 2
-	var factors []float32
-	if t, ok := ck.Tensor("rope_freqs.weight"); ok {
-		factors = vector(t)
-	}
-	for i := range half {
-		freq := math.Pow(w.cfg.RopeBase, -float64(i)/float64(half))
-		if factors != nil {
-			freq /= float64(factors[i])
-		}
-		w.freqs = append(w.freqs, freq)
-	}
-}
-
-// rotations extends the tables to n positions. They grow with what is asked,
-// not with the context that a file claims.
-func (w *weights) rotations(n int) {
-	for pos := len(w.cos) / len(w.freqs); pos < n; pos++ {
-		for _, f := range w.freqs {
-			s, c := math.Sincos(float64(pos) * f)
-			w.cos, w.sin = append(w.cos, float32(c)), append(w.sin, float32(s))
-		}
-	}
 }

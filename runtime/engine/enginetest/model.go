@@ -17,58 +17,153 @@ import (
 )
 
 // Shape of the suite's models: small, with grouped query heads, and widths that
-// are no multiple of 64.
+// are no multiple of 64. The window is shorter than most of the suite's texts,
+// and no multiple of a panel.
 const (
 	layers, width, feedForward = 2, 96, 160
 	heads, kvHeads, headDim    = 6, 2, 32
 	vocab, longest             = 211, 512
+	window                     = 37
 )
+
+// Families are the architectures of the suite's models, by their GGUF names.
+// Mistral stands for llama with a sliding window in every layer.
+var Families = []string{"llama", "mistral", "qwen2", "qwen3", "gemma3"}
 
 // Model is a small random model as the bytes of a GGUF file.
 type Model struct{ GGUF []byte }
 
-// NewModel makes a llama-family model from a seed; with classes it has a
-// sequence-classification head too.
-func NewModel(seed uint64, classes ...string) Model {
-	rnd := rand.New(rand.NewPCG(seed, 1))
-	meta := []gguftest.Meta{
-		{Key: "general.architecture", Value: "llama"}, {Key: "llama.block_count", Value: uint32(layers)},
-		{Key: "llama.embedding_length", Value: uint32(width)}, {Key: "llama.feed_forward_length", Value: uint32(feedForward)},
-		{Key: "llama.attention.head_count", Value: uint32(heads)}, {Key: "llama.attention.head_count_kv", Value: uint32(kvHeads)},
-		{Key: "llama.attention.key_length", Value: uint32(headDim)}, {Key: "llama.attention.value_length", Value: uint32(headDim)},
-		{Key: "llama.rope.dimension_count", Value: uint32(headDim)}, {Key: "llama.context_length", Value: uint32(longest)},
-		{Key: "llama.rope.freq_base", Value: float32(10000)}, {Key: "llama.attention.layer_norm_rms_epsilon", Value: float32(1e-5)},
-		{Key: "llama.vocab_size", Value: uint32(vocab)},
+// NewModel makes a model of one of Families from a seed; with classes it has a
+// sequence-classification head too. Llama has a head of its own, and so has
+// qwen2; the others are tied to the embedding.
+func NewModel(family string, seed uint64, classes ...string) Model {
+	return newModel(family, false, seed, classes...)
+}
+
+func newModel(family string, q8 bool, seed uint64, classes ...string) Model {
+	architecture := family
+	if family == "mistral" {
+		architecture = "llama"
 	}
+	b := builder{rnd: rand.New(rand.NewPCG(seed, 1)), q8: q8}
+	b.meta = []gguftest.Meta{{Key: "general.architecture", Value: architecture}}
+	set := func(key string, value any) {
+		b.meta = append(b.meta, gguftest.Meta{Key: architecture + "." + key, Value: value})
+	}
+	set("block_count", uint32(layers))
+	set("embedding_length", uint32(width))
+	set("feed_forward_length", uint32(feedForward))
+	set("attention.head_count", uint32(heads))
+	set("attention.head_count_kv", uint32(kvHeads))
+	set("attention.key_length", uint32(headDim))
+	set("attention.value_length", uint32(headDim))
+	set("rope.dimension_count", uint32(headDim))
+	set("context_length", uint32(longest))
+	set("rope.freq_base", float32(10000))
+	set("attention.layer_norm_rms_epsilon", float32(1e-5))
+	set("vocab_size", uint32(vocab))
 	if len(classes) > 0 {
-		meta = append(meta, gguftest.Meta{Key: "llama.classifier.output_labels", Value: classes})
+		set("classifier.output_labels", classes)
+		b.matrix("cls.output.weight", len(classes), width)
 	}
-	var tensors []gguftest.Tensor
-	put := func(name string, rows, cols int, mean, spread float64) {
-		tensors = append(tensors, random(rnd, name, rows, cols, mean, spread))
+	b.put("token_embd.weight", vocab, width, 0, 0.2)
+	b.norm("output_norm.weight", width)
+	b.eachLayer(b.layer)
+	switch family {
+	case "llama":
+		b.put("rope_freqs.weight", 1, headDim/2, 3, 1)
+		b.matrix("output.weight", vocab, width)
+	case "mistral":
+		set("attention.sliding_window", uint32(window))
+	case "qwen2":
+		b.matrix("output.weight", vocab, width)
+		b.eachLayer(func(blk string) {
+			b.put(blk+"attn_q.bias", 1, heads*headDim, 0, 1)
+			b.put(blk+"attn_k.bias", 1, kvHeads*headDim, 0, 1)
+			b.put(blk+"attn_v.bias", 1, kvHeads*headDim, 0, 1)
+		})
+	case "qwen3":
+		b.eachLayer(b.headNorms)
+	case "gemma3":
+		set("attention.sliding_window", uint32(window))
+		set("attention.sliding_window_pattern", uint32(layers))
+		set("rope.freq_base_swa", float32(100))
+		set("rope.scaling.type", "linear")
+		set("rope.scaling.factor", float32(8))
+		b.eachLayer(b.headNorms)
+		b.eachLayer(func(blk string) {
+			b.norm(blk+"post_attention_norm.weight", width)
+			b.norm(blk+"post_ffw_norm.weight", width)
+		})
+	default:
+		panic("enginetest: no family " + family)
 	}
-	matrix := func(name string, rows, cols int) { put(name, rows, cols, 0, 1/math.Sqrt(float64(cols))) }
-	norm := func(name string) { put(name, 1, width, 1, 0.1) }
-	put("token_embd.weight", vocab, width, 0, 1)
-	norm("output_norm.weight")
-	put("rope_freqs.weight", 1, headDim/2, 3, 1)
-	matrix("output.weight", vocab, width)
+	return Model{gguftest.Encode(b.meta, b.tensors)}
+}
+
+// builder collects a model's metadata and random tensors.
+type builder struct {
+	rnd     *rand.Rand
+	q8      bool // matrices are Q8_0
+	meta    []gguftest.Meta
+	tensors []gguftest.Tensor
+}
+
+func (b *builder) put(name string, rows, cols int, mean, spread float64) {
+	b.tensors = append(b.tensors, random(b.rnd, name, rows, cols, mean, spread))
+}
+
+func (b *builder) matrix(name string, rows, cols int) {
+	b.put(name, rows, cols, 0, 1/math.Sqrt(float64(cols)))
+	if t := &b.tensors[len(b.tensors)-1]; b.q8 {
+		t.Type, t.Data = gguf.Q8_0, quantize(t.Data)
+	}
+}
+
+// quantize turns float32 values into blocks of Q8_0: a float16 scale and 32 int8.
+func quantize(data []byte) []byte {
+	var out []byte
+	for ; len(data) > 0; data = data[4*32:] {
+		var x [32]float64
+		top := 0.0
+		for i := range x {
+			x[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:])))
+			top = max(top, math.Abs(x[i]))
+		}
+		bits := math.Float32bits(float32(top/127))&^(1<<13-1) + 1<<13 // rounded up: |q| stays within 127
+		scale := float64(math.Float32frombits(bits))
+		out = binary.LittleEndian.AppendUint16(out, uint16(bits>>13-(127-15)<<10))
+		for _, v := range x {
+			out = append(out, byte(int8(math.RoundToEven(v/scale))))
+		}
+	}
+	return out
+}
+
+func (b *builder) norm(name string, n int) { b.put(name, 1, n, 1, 0.1) }
+
+func (b *builder) eachLayer(do func(blk string)) {
 	for i := range layers {
-		blk := fmt.Sprintf("blk.%d.", i)
-		norm(blk + "attn_norm.weight")
-		norm(blk + "ffn_norm.weight")
-		matrix(blk+"attn_q.weight", heads*headDim, width)
-		matrix(blk+"attn_k.weight", kvHeads*headDim, width)
-		matrix(blk+"attn_v.weight", kvHeads*headDim, width)
-		matrix(blk+"attn_output.weight", width, heads*headDim)
-		matrix(blk+"ffn_gate.weight", feedForward, width)
-		matrix(blk+"ffn_up.weight", feedForward, width)
-		matrix(blk+"ffn_down.weight", width, feedForward)
+		do(fmt.Sprintf("blk.%d.", i))
 	}
-	if len(classes) > 0 {
-		matrix("cls.output.weight", len(classes), width)
-	}
-	return Model{gguftest.Encode(meta, tensors)}
+}
+
+func (b *builder) headNorms(blk string) {
+	b.norm(blk+"attn_q_norm.weight", headDim)
+	b.norm(blk+"attn_k_norm.weight", headDim)
+}
+
+// layer puts what every family has.
+func (b *builder) layer(blk string) {
+	b.norm(blk+"attn_norm.weight", width)
+	b.norm(blk+"ffn_norm.weight", width)
+	b.matrix(blk+"attn_q.weight", heads*headDim, width)
+	b.matrix(blk+"attn_k.weight", kvHeads*headDim, width)
+	b.matrix(blk+"attn_v.weight", kvHeads*headDim, width)
+	b.matrix(blk+"attn_output.weight", width, heads*headDim)
+	b.matrix(blk+"ffn_gate.weight", feedForward, width)
+	b.matrix(blk+"ffn_up.weight", feedForward, width)
+	b.matrix(blk+"ffn_down.weight", width, feedForward)
 }
 
 func random(rnd *rand.Rand, name string, rows, cols int, mean, spread float64) gguftest.Tensor {

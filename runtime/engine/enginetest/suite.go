@@ -18,12 +18,33 @@ type Suite struct {
 	// Tolerance is the largest total variation distance from the float64
 	// reference, over the whole vocabulary.
 	Tolerance float64
+	// Q8 makes the models' matrices Q8_0 instead of float32.
+	Q8 bool
 	// Exact engines give a tree the same bits in every batch.
 	Exact bool
+	// Families are the architectures that the engine computes; nil for all of
+	// enginetest.Families.
+	Families []string
+	family   string
 }
 
-// Run runs the whole suite.
+// Run runs the whole suite for each family.
 func (s Suite) Run(t *testing.T) {
+	families := s.Families
+	if families == nil {
+		families = Families
+	}
+	list := families
+	if s.Q8 {
+		list = []string{"llama", "gemma3"}
+	}
+	for _, family := range list {
+		s.family = family
+		t.Run(family, s.run)
+	}
+}
+
+func (s Suite) run(t *testing.T) {
 	t.Run("chains agree with the reference", s.chains)
 	t.Run("trees agree with the reference", s.trees)
 	t.Run("a prefix changes nothing", s.prefix)
@@ -46,9 +67,8 @@ type bench struct {
 
 func (s Suite) bench(t *testing.T, seed uint64, classes ...string) *bench {
 	t.Helper()
-	m := NewModel(seed, classes...)
-	ck := m.Checkpoint(t)
-	b := &bench{T: t, Suite: s, Engine: s.Open(t, m), ref: reference{ck, ck.Config(), map[string][][]float64{}}, rnd: rand.New(rand.NewPCG(seed, 2))}
+	m := newModel(s.family, s.Q8, seed, classes...)
+	b := &bench{T: t, Suite: s, Engine: s.Open(t, m), ref: m.reference(t), rnd: rand.New(rand.NewPCG(seed, 2))}
 	t.Cleanup(func() { b.Engine.Close() })
 	b.none = b.newPrefix(nil)
 	return b
@@ -106,11 +126,9 @@ func (b *bench) eval(p engine.Prefix, trees ...engine.Tree) []engine.Output {
 // behind a sequence.
 func (b *bench) agrees(what string, logits []float32, logZ float64, sequence []labels.Token) {
 	b.Helper()
-	states := b.ref.states(sequence)
-	want := make([]float64, vocab)
+	want := b.ref.next(sequence)
 	got := make([]float64, vocab)
-	for i := range want {
-		want[i] = dot(b.ref.row("output.weight", i), states[len(states)-1])
+	for i := range got {
 		got[i] = float64(logits[i])
 	}
 	sum := 0.0
@@ -120,7 +138,6 @@ func (b *bench) agrees(what string, logits []float32, logZ float64, sequence []l
 	if math.Abs(sum-1) > 0.002 {
 		b.Errorf("%s: probabilities under LogZ sum to %.4f", what, sum)
 	}
-	softmax(want)
 	softmax(got)
 	if d := distance(got, want); d > b.Tolerance {
 		b.Errorf("%s: total variation distance to the reference is %.4f, more than %.4f", what, d, b.Tolerance)

@@ -47,17 +47,17 @@ func extremeBlocks() map[string][]float32 {
 // TestQuantizeExtremes checks each extreme block against what the definition
 // says, at every level.
 func TestQuantizeExtremes(t *testing.T) {
-	eachLevel(t, func(t *testing.T, k *Kernel) {
+	eachProduct(t, func(t *testing.T, k *Kernel, p product) {
 		for name, x := range extremeBlocks() {
-			a := k.NewActivations(1, Block)
+			a := p.room(k, 1, Block)
 			k.Quantize(a, 0, x, nil, 1)
 			q, scales := quants(a, 0)
-			checkQuantized(t, name, x, q, scales[0])
+			checkQuantized(t, name, x, q, scales[0], a.steps)
 		}
 	})
 }
 
-func checkQuantized(t *testing.T, name string, x []float32, q []int16, scale float32) {
+func checkQuantized(t *testing.T, name string, x []float32, q []int16, scale, steps float32) {
 	t.Helper()
 	var top float32
 	finite := true
@@ -79,7 +79,7 @@ func checkQuantized(t *testing.T, name string, x []float32, q []int16, scale flo
 			t.Errorf("%s: %v of %v quantised to %d, want %v", name, v, top, q[i], want)
 		}
 	}
-	if off := math.Abs(float64(scale)*steps/float64(top) - 1); off > 1e-6 {
+	if off := math.Abs(float64(scale)*float64(steps)/float64(top) - 1); off > 1e-6 {
 		t.Errorf("%s: scale %v of greatest value %v", name, scale, top)
 	}
 }
@@ -91,7 +91,7 @@ func TestQuantizeSameAtAllLevels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eachLevel(t, func(t *testing.T, k *Kernel) {
+	eachProduct(t, func(t *testing.T, k *Kernel, p product) {
 		r := newRand()
 		for range 400 {
 			kk, rows := Block*(1+r.IntN(20)), 1+r.IntN(14)
@@ -100,7 +100,7 @@ func TestQuantizeSameAtAllLevels(t *testing.T) {
 			if r.IntN(2) == 0 {
 				w = nil
 			}
-			want, got := plain.NewActivations(rows, kk), k.NewActivations(rows, kk)
+			want, got := p.room(plain, rows, kk), p.room(k, rows, kk)
 			plain.Quantize(want, row, x, w, scale)
 			k.Quantize(got, row, x, w, scale)
 			q0, s0 := quants(want, row)
@@ -114,9 +114,9 @@ func TestQuantizeSameAtAllLevels(t *testing.T) {
 
 // TestQuantizeLeavesOtherRows checks that a row's values land in that row alone.
 func TestQuantizeLeavesOtherRows(t *testing.T) {
-	eachLevel(t, func(t *testing.T, k *Kernel) {
+	eachProduct(t, func(t *testing.T, k *Kernel, p product) {
 		r := newRand()
-		a := randomActivations(r, k, 13, 96)
+		a := p.activations(r, k, 13, 96)
 		for row := range 13 {
 			var before [13][]int16
 			for i := range before {
@@ -135,9 +135,9 @@ func TestQuantizeLeavesOtherRows(t *testing.T) {
 // TestPoisonedRow checks that a row with a value that is not finite gives NaN,
 // and leaves the rows beside it alone.
 func TestPoisonedRow(t *testing.T) {
-	eachLevel(t, func(t *testing.T, k *Kernel) {
+	eachProduct(t, func(t *testing.T, k *Kernel, p product) {
 		r := newRand()
-		m, a := randomMatrix(r, k, 32, 64, false).m, randomActivations(r, k, 6, 64)
+		m, a := p.matrix(r, k, 32, 64).m, p.activations(r, k, 6, 64)
 		clean, c := make([]float32, 6*32), make([]float32, 6*32)
 		k.MulPanels(m, a, 0, 1, 0, 6, clean, 32)
 		for _, bad := range []float32{inf, -inf, nan} {

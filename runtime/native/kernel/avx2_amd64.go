@@ -2,46 +2,40 @@ package kernel
 
 import "unsafe"
 
-// stripAVX2 is how many columns the AVX2 kernels multiply at once.
+// stripAVX2 is how many columns the 256-bit kernels multiply at once.
 const stripAVX2 = 16
 
-func avx2Kernel() *Kernel {
+func avx2() *Kernel {
+	pairs := layout{strip: stripAVX2, group: 2}
+	t := &tiles{words: mulTileAVX2, fine: mulFineTileAVX2}
 	return &Kernel{
-		level:      AVX2,
-		layout:     layout{strip: stripAVX2, group: 2},
-		quantize:   quantizeRowAVX2,
-		mulPanels:  mulPanelsAVX2,
-		gemmF32:    gemmF32AVX2,
-		sumSquares: reduceOne(sumSquaresAVX2, sumSquaresPortable),
-		dot:        reduceTwo(dotAVX2, dotPortable),
-		add:        mapTwo(addAVX2, addPortable),
-		siluMul:    mapTwo(siluMulAVX2, siluMulPortable),
-		max:        reduceMax(maxAVX2),
-		expSum:     reduceExp(expSumAVX2, expSumPortable),
-		sumExp:     reduceExp(sumExpAVX2, sumExpPortable),
-		scale:      mapScale(scaleAVX2),
-		rope:       mapRope(ropeAVX2),
+		level:         AVX2,
+		layouts:       [3]layout{Int8: pairs, Int12: pairs},
+		quantizeWords: wordsWith(quantizeAVX2),
+		mulPanels:     t.mulPanels,
+		gemmF32:       gemmF32AVX2,
+		sumSquares:    reduceOne(sumSquaresAVX2, sumSquaresPortable),
+		dot:           reduceTwo(dotAVX2, dotPortable),
+		add:           mapTwo(addAVX2, addPortable),
+		siluMul:       mapTwo(siluMulAVX2, siluMulPortable),
+		geluMul:       mapTwo(geluMulAVX2, geluMulPortable),
+		max:           reduceMax(maxAVX2),
+		expSum:        reduceExp(expSumAVX2, expSumPortable),
+		sumExp:        reduceExp(sumExpAVX2, sumExpPortable),
+		scale:         mapScale(scaleAVX2),
+		scaleMul:      mapScaled(scaleMulAVX2),
+		rope:          mapRope(ropeAVX2),
 	}
 }
 
-func quantizeRowAVX2(a *Activations, row int, x, w []float32, scale float32) {
-	q, s := a.at(row)
-	quantizeAVX2(&x[0], unsafe.SliceData(w), scale, a.K/Block, &a.q[q], &a.scales[s])
-}
-
-func mulPanelsAVX2(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
-	blocks := m.K / Block
-	for col := p0 * Panel; col < p1*Panel; col += stripAVX2 {
-		ws := &m.scales[col*blocks]
-		for r := r0; r < r1; r += TileRows {
-			q, s := a.at(r)
-			if m.w16 != nil {
-				mulFineTileAVX2(blocks, &a.q[q], &a.scales[s], &m.w16[col*m.K], ws, &c[r*ldc+col], 4*ldc)
-			} else {
-				mulTileAVX2(blocks, &a.q[q], &a.scales[s], &m.w8[col*m.K], ws, &c[r*ldc+col], 4*ldc)
-			}
-		}
-	}
+// avxVNNI differs from AVX2 in the products of int8 weights.
+func avxVNNI() *Kernel {
+	k := avx2()
+	k.level, k.dotsBytes = AVXVNNI, true
+	k.layouts[Int8] = layout{strip: stripAVX2, group: 4, unsigned: true}
+	t := &tiles{fine: mulFineTileAVX2, bytes: mulBytesTileAVXVNNI, planes: mulPlanesTileAVXVNNI}
+	k.quantizeBytes, k.mulPanels = bytesWith(quantizeBytesAVX2), t.mulPanels
+	return k
 }
 
 func gemmF32AVX2(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {

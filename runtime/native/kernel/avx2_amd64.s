@@ -74,63 +74,71 @@ DATA constantsAVX2<>+272(SB)/4, $0x3f000000
 DATA constantsAVX2<>+276(SB)/4, $0x3f000000
 DATA constantsAVX2<>+280(SB)/4, $0x3f000000
 DATA constantsAVX2<>+284(SB)/4, $0x3f000000
-DATA constantsAVX2<>+288(SB)/4, $0x3f800000
-DATA constantsAVX2<>+292(SB)/4, $0x3f800000
-DATA constantsAVX2<>+296(SB)/4, $0x3f800000
-DATA constantsAVX2<>+300(SB)/4, $0x3f800000
-DATA constantsAVX2<>+304(SB)/4, $0x3f800000
-DATA constantsAVX2<>+308(SB)/4, $0x3f800000
-DATA constantsAVX2<>+312(SB)/4, $0x3f800000
-DATA constantsAVX2<>+316(SB)/4, $0x3f800000
-DATA constantsAVX2<>+320(SB)/4, $0xc2960000
-DATA constantsAVX2<>+324(SB)/4, $0xc2960000
-DATA constantsAVX2<>+328(SB)/4, $0xc2960000
-DATA constantsAVX2<>+332(SB)/4, $0xc2960000
-DATA constantsAVX2<>+336(SB)/4, $0xc2960000
-DATA constantsAVX2<>+340(SB)/4, $0xc2960000
-DATA constantsAVX2<>+344(SB)/4, $0xc2960000
-DATA constantsAVX2<>+348(SB)/4, $0xc2960000
-DATA constantsAVX2<>+352(SB)/4, $0x42b17217
-DATA constantsAVX2<>+356(SB)/4, $0x42b17217
-DATA constantsAVX2<>+360(SB)/4, $0x42b17217
-DATA constantsAVX2<>+364(SB)/4, $0x42b17217
-DATA constantsAVX2<>+368(SB)/4, $0x42b17217
-DATA constantsAVX2<>+372(SB)/4, $0x42b17217
-DATA constantsAVX2<>+376(SB)/4, $0x42b17217
-DATA constantsAVX2<>+380(SB)/4, $0x42b17217
-DATA constantsAVX2<>+384(SB)/4, $0x7f800000
-DATA constantsAVX2<>+388(SB)/4, $0x7f800000
-DATA constantsAVX2<>+392(SB)/4, $0x7f800000
-DATA constantsAVX2<>+396(SB)/4, $0x7f800000
-DATA constantsAVX2<>+400(SB)/4, $0x7f800000
-DATA constantsAVX2<>+404(SB)/4, $0x7f800000
-DATA constantsAVX2<>+408(SB)/4, $0x7f800000
-DATA constantsAVX2<>+412(SB)/4, $0x7f800000
-DATA constantsAVX2<>+416(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+420(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+424(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+428(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+432(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+436(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+440(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+444(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+448(SB)/4, $0x46fffe00
-DATA constantsAVX2<>+452(SB)/4, $0x46fffe00
-DATA constantsAVX2<>+456(SB)/4, $0x46fffe00
-DATA constantsAVX2<>+460(SB)/4, $0x46fffe00
-DATA constantsAVX2<>+464(SB)/4, $0x46fffe00
-DATA constantsAVX2<>+468(SB)/4, $0x46fffe00
-DATA constantsAVX2<>+472(SB)/4, $0x46fffe00
-DATA constantsAVX2<>+476(SB)/4, $0x46fffe00
-DATA constantsAVX2<>+480(SB)/4, $0x38000100
-DATA constantsAVX2<>+484(SB)/4, $0x38000100
-DATA constantsAVX2<>+488(SB)/4, $0x38000100
-DATA constantsAVX2<>+492(SB)/4, $0x38000100
-DATA constantsAVX2<>+496(SB)/4, $0x38000100
-DATA constantsAVX2<>+500(SB)/4, $0x38000100
-DATA constantsAVX2<>+504(SB)/4, $0x38000100
-DATA constantsAVX2<>+508(SB)/4, $0x38000100
-GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $512
+DATA constantsAVX2<>+288(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+292(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+296(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+300(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+304(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+308(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+312(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+316(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+320(SB)/4, $0xbd922279
+DATA constantsAVX2<>+324(SB)/4, $0xbd922279
+DATA constantsAVX2<>+328(SB)/4, $0xbd922279
+DATA constantsAVX2<>+332(SB)/4, $0xbd922279
+DATA constantsAVX2<>+336(SB)/4, $0xbd922279
+DATA constantsAVX2<>+340(SB)/4, $0xbd922279
+DATA constantsAVX2<>+344(SB)/4, $0xbd922279
+DATA constantsAVX2<>+348(SB)/4, $0xbd922279
+DATA constantsAVX2<>+352(SB)/4, $0x3f800000
+DATA constantsAVX2<>+356(SB)/4, $0x3f800000
+DATA constantsAVX2<>+360(SB)/4, $0x3f800000
+DATA constantsAVX2<>+364(SB)/4, $0x3f800000
+DATA constantsAVX2<>+368(SB)/4, $0x3f800000
+DATA constantsAVX2<>+372(SB)/4, $0x3f800000
+DATA constantsAVX2<>+376(SB)/4, $0x3f800000
+DATA constantsAVX2<>+380(SB)/4, $0x3f800000
+DATA constantsAVX2<>+384(SB)/4, $0xc2960000
+DATA constantsAVX2<>+388(SB)/4, $0xc2960000
+DATA constantsAVX2<>+392(SB)/4, $0xc2960000
+DATA constantsAVX2<>+396(SB)/4, $0xc2960000
+DATA constantsAVX2<>+400(SB)/4, $0xc2960000
+DATA constantsAVX2<>+404(SB)/4, $0xc2960000
+DATA constantsAVX2<>+408(SB)/4, $0xc2960000
+DATA constantsAVX2<>+412(SB)/4, $0xc2960000
+DATA constantsAVX2<>+416(SB)/4, $0x42b17217
+DATA constantsAVX2<>+420(SB)/4, $0x42b17217
+DATA constantsAVX2<>+424(SB)/4, $0x42b17217
+DATA constantsAVX2<>+428(SB)/4, $0x42b17217
+DATA constantsAVX2<>+432(SB)/4, $0x42b17217
+DATA constantsAVX2<>+436(SB)/4, $0x42b17217
+DATA constantsAVX2<>+440(SB)/4, $0x42b17217
+DATA constantsAVX2<>+444(SB)/4, $0x42b17217
+DATA constantsAVX2<>+448(SB)/4, $0x7f800000
+DATA constantsAVX2<>+452(SB)/4, $0x7f800000
+DATA constantsAVX2<>+456(SB)/4, $0x7f800000
+DATA constantsAVX2<>+460(SB)/4, $0x7f800000
+DATA constantsAVX2<>+464(SB)/4, $0x7f800000
+DATA constantsAVX2<>+468(SB)/4, $0x7f800000
+DATA constantsAVX2<>+472(SB)/4, $0x7f800000
+DATA constantsAVX2<>+476(SB)/4, $0x7f800000
+DATA constantsAVX2<>+480(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+484(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+488(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+492(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+496(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+500(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+504(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+508(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+512(SB)/4, $0x00000000
+DATA constantsAVX2<>+516(SB)/4, $0x00000004
+DATA constantsAVX2<>+520(SB)/4, $0x00000001
+DATA constantsAVX2<>+524(SB)/4, $0x00000005
+DATA constantsAVX2<>+528(SB)/4, $0x00000002
+DATA constantsAVX2<>+532(SB)/4, $0x00000006
+DATA constantsAVX2<>+536(SB)/4, $0x00000003
+DATA constantsAVX2<>+540(SB)/4, $0x00000007
+GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $544
 
 // func mulTileAVX2(blocks int, a *int16, as *float32, w *int8, ws *float32, c *float32, ldc int)
 // Requires: AVX, AVX2, FMA3
@@ -141,22 +149,22 @@ TEXT ·mulTileAVX2(SB), NOSPLIT, $0-56
 	MOVQ    w+24(FP), BX
 	MOVQ    ws+32(FP), SI
 	MOVQ    c+40(FP), DI
-	MOVQ    ldc+48(FP), R8
-	LEAQ    (R8)(R8*2), R9
-	ADDQ    DI, R9
+	MOVQ    ldc+48(FP), R9
+	LEAQ    (R9)(R9*2), R8
+	ADDQ    DI, R8
 	VXORPS  Y0, Y0, Y0
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y0, 32(DI)
-	VMOVUPS Y0, (DI)(R8*1)
-	VMOVUPS Y0, 32(DI)(R8*1)
-	VMOVUPS Y0, (DI)(R8*2)
-	VMOVUPS Y0, 32(DI)(R8*2)
-	VMOVUPS Y0, (R9)
-	VMOVUPS Y0, 32(R9)
-	VMOVUPS Y0, (R9)(R8*1)
-	VMOVUPS Y0, 32(R9)(R8*1)
-	VMOVUPS Y0, (R9)(R8*2)
-	VMOVUPS Y0, 32(R9)(R8*2)
+	VMOVUPS Y0, (DI)(R9*1)
+	VMOVUPS Y0, 32(DI)(R9*1)
+	VMOVUPS Y0, (DI)(R9*2)
+	VMOVUPS Y0, 32(DI)(R9*2)
+	VMOVUPS Y0, (R8)
+	VMOVUPS Y0, 32(R8)
+	VMOVUPS Y0, (R8)(R9*1)
+	VMOVUPS Y0, 32(R8)(R9*1)
+	VMOVUPS Y0, (R8)(R9*2)
+	VMOVUPS Y0, 32(R8)(R9*2)
 
 block:
 	VPMOVSXBW    (BX), Y10
@@ -673,48 +681,48 @@ block:
 	VBROADCASTSS 4(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y2, Y2
-	VFMADD213PS  (DI)(R8*1), Y1, Y2
-	VMOVUPS      Y2, (DI)(R8*1)
+	VFMADD213PS  (DI)(R9*1), Y1, Y2
+	VMOVUPS      Y2, (DI)(R9*1)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y3, Y3
-	VFMADD213PS  32(DI)(R8*1), Y0, Y3
-	VMOVUPS      Y3, 32(DI)(R8*1)
+	VFMADD213PS  32(DI)(R9*1), Y0, Y3
+	VMOVUPS      Y3, 32(DI)(R9*1)
 	VBROADCASTSS 8(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  (DI)(R8*2), Y1, Y4
-	VMOVUPS      Y4, (DI)(R8*2)
+	VFMADD213PS  (DI)(R9*2), Y1, Y4
+	VMOVUPS      Y4, (DI)(R9*2)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y5, Y5
-	VFMADD213PS  32(DI)(R8*2), Y0, Y5
-	VMOVUPS      Y5, 32(DI)(R8*2)
+	VFMADD213PS  32(DI)(R9*2), Y0, Y5
+	VMOVUPS      Y5, 32(DI)(R9*2)
 	VBROADCASTSS 12(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  (R9), Y1, Y6
-	VMOVUPS      Y6, (R9)
+	VFMADD213PS  (R8), Y1, Y6
+	VMOVUPS      Y6, (R8)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y7, Y7
-	VFMADD213PS  32(R9), Y0, Y7
-	VMOVUPS      Y7, 32(R9)
+	VFMADD213PS  32(R8), Y0, Y7
+	VMOVUPS      Y7, 32(R8)
 	VBROADCASTSS 16(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  (R9)(R8*1), Y1, Y8
-	VMOVUPS      Y8, (R9)(R8*1)
+	VFMADD213PS  (R8)(R9*1), Y1, Y8
+	VMOVUPS      Y8, (R8)(R9*1)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y9, Y9
-	VFMADD213PS  32(R9)(R8*1), Y0, Y9
-	VMOVUPS      Y9, 32(R9)(R8*1)
+	VFMADD213PS  32(R8)(R9*1), Y0, Y9
+	VMOVUPS      Y9, 32(R8)(R9*1)
 	VBROADCASTSS 20(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  (R9)(R8*2), Y1, Y10
-	VMOVUPS      Y10, (R9)(R8*2)
+	VFMADD213PS  (R8)(R9*2), Y1, Y10
+	VMOVUPS      Y10, (R8)(R9*2)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y11, Y11
-	VFMADD213PS  32(R9)(R8*2), Y0, Y11
-	VMOVUPS      Y11, 32(R9)(R8*2)
+	VFMADD213PS  32(R8)(R9*2), Y0, Y11
+	VMOVUPS      Y11, 32(R8)(R9*2)
 	ADDQ         $0x00000180, CX
 	ADDQ         $0x18, DX
 	ADDQ         $0x00000200, BX
@@ -733,22 +741,22 @@ TEXT ·mulFineTileAVX2(SB), NOSPLIT, $0-56
 	MOVQ    w+24(FP), BX
 	MOVQ    ws+32(FP), SI
 	MOVQ    c+40(FP), DI
-	MOVQ    ldc+48(FP), R8
-	LEAQ    (R8)(R8*2), R9
-	ADDQ    DI, R9
+	MOVQ    ldc+48(FP), R9
+	LEAQ    (R9)(R9*2), R8
+	ADDQ    DI, R8
 	VXORPS  Y0, Y0, Y0
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y0, 32(DI)
-	VMOVUPS Y0, (DI)(R8*1)
-	VMOVUPS Y0, 32(DI)(R8*1)
-	VMOVUPS Y0, (DI)(R8*2)
-	VMOVUPS Y0, 32(DI)(R8*2)
-	VMOVUPS Y0, (R9)
-	VMOVUPS Y0, 32(R9)
-	VMOVUPS Y0, (R9)(R8*1)
-	VMOVUPS Y0, 32(R9)(R8*1)
-	VMOVUPS Y0, (R9)(R8*2)
-	VMOVUPS Y0, 32(R9)(R8*2)
+	VMOVUPS Y0, (DI)(R9*1)
+	VMOVUPS Y0, 32(DI)(R9*1)
+	VMOVUPS Y0, (DI)(R9*2)
+	VMOVUPS Y0, 32(DI)(R9*2)
+	VMOVUPS Y0, (R8)
+	VMOVUPS Y0, 32(R8)
+	VMOVUPS Y0, (R8)(R9*1)
+	VMOVUPS Y0, 32(R8)(R9*1)
+	VMOVUPS Y0, (R8)(R9*2)
+	VMOVUPS Y0, 32(R8)(R9*2)
 
 block:
 	VMOVDQU      (BX), Y10
@@ -1265,48 +1273,48 @@ block:
 	VBROADCASTSS 4(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y2, Y2
-	VFMADD213PS  (DI)(R8*1), Y1, Y2
-	VMOVUPS      Y2, (DI)(R8*1)
+	VFMADD213PS  (DI)(R9*1), Y1, Y2
+	VMOVUPS      Y2, (DI)(R9*1)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y3, Y3
-	VFMADD213PS  32(DI)(R8*1), Y0, Y3
-	VMOVUPS      Y3, 32(DI)(R8*1)
+	VFMADD213PS  32(DI)(R9*1), Y0, Y3
+	VMOVUPS      Y3, 32(DI)(R9*1)
 	VBROADCASTSS 8(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y4, Y4
-	VFMADD213PS  (DI)(R8*2), Y1, Y4
-	VMOVUPS      Y4, (DI)(R8*2)
+	VFMADD213PS  (DI)(R9*2), Y1, Y4
+	VMOVUPS      Y4, (DI)(R9*2)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y5, Y5
-	VFMADD213PS  32(DI)(R8*2), Y0, Y5
-	VMOVUPS      Y5, 32(DI)(R8*2)
+	VFMADD213PS  32(DI)(R9*2), Y0, Y5
+	VMOVUPS      Y5, 32(DI)(R9*2)
 	VBROADCASTSS 12(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y6, Y6
-	VFMADD213PS  (R9), Y1, Y6
-	VMOVUPS      Y6, (R9)
+	VFMADD213PS  (R8), Y1, Y6
+	VMOVUPS      Y6, (R8)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y7, Y7
-	VFMADD213PS  32(R9), Y0, Y7
-	VMOVUPS      Y7, 32(R9)
+	VFMADD213PS  32(R8), Y0, Y7
+	VMOVUPS      Y7, 32(R8)
 	VBROADCASTSS 16(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y8, Y8
-	VFMADD213PS  (R9)(R8*1), Y1, Y8
-	VMOVUPS      Y8, (R9)(R8*1)
+	VFMADD213PS  (R8)(R9*1), Y1, Y8
+	VMOVUPS      Y8, (R8)(R9*1)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y9, Y9
-	VFMADD213PS  32(R9)(R8*1), Y0, Y9
-	VMOVUPS      Y9, 32(R9)(R8*1)
+	VFMADD213PS  32(R8)(R9*1), Y0, Y9
+	VMOVUPS      Y9, 32(R8)(R9*1)
 	VBROADCASTSS 20(DX), Y0
 	VMULPS       Y0, Y12, Y1
 	VCVTDQ2PS    Y10, Y10
-	VFMADD213PS  (R9)(R8*2), Y1, Y10
-	VMOVUPS      Y10, (R9)(R8*2)
+	VFMADD213PS  (R8)(R9*2), Y1, Y10
+	VMOVUPS      Y10, (R8)(R9*2)
 	VMULPS       Y0, Y13, Y0
 	VCVTDQ2PS    Y11, Y11
-	VFMADD213PS  32(R9)(R8*2), Y0, Y11
-	VMOVUPS      Y11, 32(R9)(R8*2)
+	VFMADD213PS  32(R8)(R9*2), Y0, Y11
+	VMOVUPS      Y11, 32(R8)(R9*2)
 	ADDQ         $0x00000180, CX
 	ADDQ         $0x18, DX
 	ADDQ         $0x00000400, BX
@@ -1316,68 +1324,784 @@ block:
 	VZEROUPPER
 	RET
 
-// func quantizeAVX2(x *float32, w *float32, scale float32, blocks int, q *int16, scales *float32)
+// func mulBytesTileAVXVNNI(blocks int, a *int8, offsets *int32, as *float32, w *int8, ws *float32, c *float32, ldc int, ahead uintptr)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·mulBytesTileAVXVNNI(SB), NOSPLIT, $0-72
+	MOVQ    blocks+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    offsets+16(FP), DX
+	MOVQ    as+24(FP), BX
+	MOVQ    w+32(FP), SI
+	MOVQ    ws+40(FP), DI
+	MOVQ    c+48(FP), R8
+	MOVQ    ldc+56(FP), R10
+	LEAQ    (R10)(R10*2), R9
+	ADDQ    R8, R9
+	MOVQ    ahead+64(FP), R11
+	VXORPS  Y15, Y15, Y15
+	VMOVUPS Y15, (R8)
+	VMOVUPS Y15, 32(R8)
+	VMOVUPS Y15, (R8)(R10*1)
+	VMOVUPS Y15, 32(R8)(R10*1)
+	VMOVUPS Y15, (R8)(R10*2)
+	VMOVUPS Y15, 32(R8)(R10*2)
+	VMOVUPS Y15, (R9)
+	VMOVUPS Y15, 32(R9)
+	VMOVUPS Y15, (R9)(R10*1)
+	VMOVUPS Y15, 32(R9)(R10*1)
+	VMOVUPS Y15, (R9)(R10*2)
+	VMOVUPS Y15, 32(R9)(R10*2)
+
+block:
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VPBROADCASTD (DX), Y0
+	VMOVDQA      Y0, Y1
+	VPBROADCASTD 4(DX), Y2
+	VMOVDQA      Y2, Y3
+	VPBROADCASTD 8(DX), Y4
+	VMOVDQA      Y4, Y5
+	VPBROADCASTD 12(DX), Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD 16(DX), Y8
+	VMOVDQA      Y8, Y9
+	VPBROADCASTD 20(DX), Y10
+	VMOVDQA      Y10, Y11
+	VMOVDQU      (SI), Y12
+	VMOVDQU      32(SI), Y13
+	VPBROADCASTD (CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 32(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 64(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 96(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 128(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 160(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      64(SI), Y12
+	VMOVDQU      96(SI), Y13
+	VPBROADCASTD 4(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 36(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 68(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 100(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 132(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 164(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      128(SI), Y12
+	VMOVDQU      160(SI), Y13
+	VPBROADCASTD 8(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 40(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 72(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 104(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 136(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 168(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      192(SI), Y12
+	VMOVDQU      224(SI), Y13
+	VPBROADCASTD 12(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 44(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 76(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 108(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 140(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 172(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      256(SI), Y12
+	VMOVDQU      288(SI), Y13
+	VPBROADCASTD 16(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 48(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 80(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 112(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 144(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 176(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      320(SI), Y12
+	VMOVDQU      352(SI), Y13
+	VPBROADCASTD 20(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 52(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 84(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 116(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 148(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 180(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      384(SI), Y12
+	VMOVDQU      416(SI), Y13
+	VPBROADCASTD 24(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 56(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 88(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 120(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 152(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 184(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      448(SI), Y12
+	VMOVDQU      480(SI), Y13
+	VPBROADCASTD 28(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 60(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 92(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 124(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 156(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 188(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVUPS      (DI), Y12
+	VMOVUPS      32(DI), Y13
+	VBROADCASTSS (BX), Y14
+	VMULPS       Y14, Y12, Y15
+	VCVTDQ2PS    Y0, Y0
+	VFMADD213PS  (R8), Y15, Y0
+	VMOVUPS      Y0, (R8)
+	VMULPS       Y14, Y13, Y15
+	VCVTDQ2PS    Y1, Y1
+	VFMADD213PS  32(R8), Y15, Y1
+	VMOVUPS      Y1, 32(R8)
+	VBROADCASTSS 4(BX), Y14
+	VMULPS       Y14, Y12, Y15
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  (R8)(R10*1), Y15, Y2
+	VMOVUPS      Y2, (R8)(R10*1)
+	VMULPS       Y14, Y13, Y15
+	VCVTDQ2PS    Y3, Y3
+	VFMADD213PS  32(R8)(R10*1), Y15, Y3
+	VMOVUPS      Y3, 32(R8)(R10*1)
+	VBROADCASTSS 8(BX), Y14
+	VMULPS       Y14, Y12, Y15
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  (R8)(R10*2), Y15, Y4
+	VMOVUPS      Y4, (R8)(R10*2)
+	VMULPS       Y14, Y13, Y15
+	VCVTDQ2PS    Y5, Y5
+	VFMADD213PS  32(R8)(R10*2), Y15, Y5
+	VMOVUPS      Y5, 32(R8)(R10*2)
+	VBROADCASTSS 12(BX), Y14
+	VMULPS       Y14, Y12, Y15
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  (R9), Y15, Y6
+	VMOVUPS      Y6, (R9)
+	VMULPS       Y14, Y13, Y15
+	VCVTDQ2PS    Y7, Y7
+	VFMADD213PS  32(R9), Y15, Y7
+	VMOVUPS      Y7, 32(R9)
+	VBROADCASTSS 16(BX), Y14
+	VMULPS       Y14, Y12, Y15
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  (R9)(R10*1), Y15, Y8
+	VMOVUPS      Y8, (R9)(R10*1)
+	VMULPS       Y14, Y13, Y15
+	VCVTDQ2PS    Y9, Y9
+	VFMADD213PS  32(R9)(R10*1), Y15, Y9
+	VMOVUPS      Y9, 32(R9)(R10*1)
+	VBROADCASTSS 20(BX), Y14
+	VMULPS       Y14, Y12, Y15
+	VCVTDQ2PS    Y10, Y10
+	VFMADD213PS  (R9)(R10*2), Y15, Y10
+	VMOVUPS      Y10, (R9)(R10*2)
+	VMULPS       Y14, Y13, Y15
+	VCVTDQ2PS    Y11, Y11
+	VFMADD213PS  32(R9)(R10*2), Y15, Y11
+	VMOVUPS      Y11, 32(R9)(R10*2)
+	ADDQ         $0x000000c0, CX
+	ADDQ         $0x18, DX
+	ADDQ         $0x18, BX
+	ADDQ         $0x00000200, SI
+	ADDQ         $0x40, DI
+	DECQ         AX
+	JNE          block
+	VZEROUPPER
+	RET
+
+// func mulPlanesTileAVXVNNI(blocks int, a *int8, offsets *int32, as *float32, w *int8, ws *float32, c *float32, ldc int, ahead uintptr)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·mulPlanesTileAVXVNNI(SB), NOSPLIT, $0-72
+	MOVQ    blocks+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    offsets+16(FP), DX
+	MOVQ    as+24(FP), BX
+	MOVQ    w+32(FP), SI
+	MOVQ    ws+40(FP), DI
+	MOVQ    c+48(FP), R8
+	MOVQ    ldc+56(FP), R10
+	LEAQ    (R10)(R10*2), R9
+	ADDQ    R8, R9
+	MOVQ    ahead+64(FP), R9
+	VXORPS  Y15, Y15, Y15
+	VMOVUPS Y15, (R8)
+	VMOVUPS Y15, 32(R8)
+	VMOVUPS Y15, (R8)(R10*1)
+	VMOVUPS Y15, 32(R8)(R10*1)
+	VMOVUPS Y15, (R8)(R10*2)
+	VMOVUPS Y15, 32(R8)(R10*2)
+
+block:
+	PREFETCHT1   (R9)
+	PREFETCHT1   64(R9)
+	PREFETCHT1   128(R9)
+	PREFETCHT1   192(R9)
+	ADDQ         $0x00000100, R9
+	VPBROADCASTD (DX), Y0
+	VMOVDQA      Y0, Y1
+	VPBROADCASTD 4(DX), Y2
+	VMOVDQA      Y2, Y3
+	VPBROADCASTD 8(DX), Y4
+	VMOVDQA      Y4, Y5
+	VPBROADCASTD 12(DX), Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD 16(DX), Y8
+	VMOVDQA      Y8, Y9
+	VPBROADCASTD 20(DX), Y10
+	VMOVDQA      Y10, Y11
+	VMOVDQU      (SI), Y12
+	VMOVDQU      32(SI), Y13
+	VPBROADCASTD (CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 32(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 64(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 96(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 128(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 160(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      64(SI), Y12
+	VMOVDQU      96(SI), Y13
+	VPBROADCASTD 4(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 36(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 68(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 100(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 132(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 164(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      128(SI), Y12
+	VMOVDQU      160(SI), Y13
+	VPBROADCASTD 8(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 40(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 72(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 104(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 136(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 168(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      192(SI), Y12
+	VMOVDQU      224(SI), Y13
+	VPBROADCASTD 12(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 44(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 76(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 108(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 140(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 172(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      256(SI), Y12
+	VMOVDQU      288(SI), Y13
+	VPBROADCASTD 16(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 48(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 80(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 112(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 144(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 176(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      320(SI), Y12
+	VMOVDQU      352(SI), Y13
+	VPBROADCASTD 20(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 52(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 84(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 116(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 148(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 180(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      384(SI), Y12
+	VMOVDQU      416(SI), Y13
+	VPBROADCASTD 24(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 56(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 88(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 120(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 152(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 184(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVDQU      448(SI), Y12
+	VMOVDQU      480(SI), Y13
+	VPBROADCASTD 28(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xc6
+	LONG         $0x5015c2c4
+	BYTE         $0xce
+	VPBROADCASTD 60(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xd6
+	LONG         $0x5015c2c4
+	BYTE         $0xde
+	VPBROADCASTD 92(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xe6
+	LONG         $0x5015c2c4
+	BYTE         $0xee
+	VPBROADCASTD 124(CX), Y14
+	LONG         $0x501dc2c4
+	BYTE         $0xf6
+	LONG         $0x5015c2c4
+	BYTE         $0xfe
+	VPBROADCASTD 156(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xc6
+	LONG         $0x501542c4
+	BYTE         $0xce
+	VPBROADCASTD 188(CX), Y14
+	LONG         $0x501d42c4
+	BYTE         $0xd6
+	LONG         $0x501542c4
+	BYTE         $0xde
+	VMOVUPS      (DI), Y12
+	VMOVUPS      32(DI), Y13
+	VBROADCASTSS (BX), Y14
+	VPSLLD       $0x08, Y0, Y0
+	VPADDD       Y2, Y0, Y0
+	VMULPS       Y14, Y12, Y15
+	VCVTDQ2PS    Y0, Y0
+	VFMADD213PS  (R8), Y15, Y0
+	VMOVUPS      Y0, (R8)
+	VPSLLD       $0x08, Y1, Y1
+	VPADDD       Y3, Y1, Y1
+	VMULPS       Y14, Y13, Y15
+	VCVTDQ2PS    Y1, Y1
+	VFMADD213PS  32(R8), Y15, Y1
+	VMOVUPS      Y1, 32(R8)
+	VBROADCASTSS 4(BX), Y14
+	VPSLLD       $0x08, Y4, Y4
+	VPADDD       Y6, Y4, Y4
+	VMULPS       Y14, Y12, Y15
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  (R8)(R10*1), Y15, Y4
+	VMOVUPS      Y4, (R8)(R10*1)
+	VPSLLD       $0x08, Y5, Y5
+	VPADDD       Y7, Y5, Y5
+	VMULPS       Y14, Y13, Y15
+	VCVTDQ2PS    Y5, Y5
+	VFMADD213PS  32(R8)(R10*1), Y15, Y5
+	VMOVUPS      Y5, 32(R8)(R10*1)
+	VBROADCASTSS 8(BX), Y14
+	VPSLLD       $0x08, Y8, Y8
+	VPADDD       Y10, Y8, Y8
+	VMULPS       Y14, Y12, Y15
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  (R8)(R10*2), Y15, Y8
+	VMOVUPS      Y8, (R8)(R10*2)
+	VPSLLD       $0x08, Y9, Y9
+	VPADDD       Y11, Y9, Y9
+	VMULPS       Y14, Y13, Y15
+	VCVTDQ2PS    Y9, Y9
+	VFMADD213PS  32(R8)(R10*2), Y15, Y9
+	VMOVUPS      Y9, 32(R8)(R10*2)
+	ADDQ         $0x000000c0, CX
+	ADDQ         $0x18, DX
+	ADDQ         $0x0c, BX
+	ADDQ         $0x00000200, SI
+	ADDQ         $0x40, DI
+	DECQ         AX
+	JNE          block
+	VZEROUPPER
+	RET
+
+// func quantizeAVX2(x *float32, w *float32, scale float32, steps float32, blocks int, q *int16, scales *float32)
 // Requires: AVX, AVX2, SSE
 TEXT ·quantizeAVX2(SB), NOSPLIT, $0-48
 	MOVQ         x+0(FP), AX
 	MOVQ         w+8(FP), CX
 	MOVSS        scale+16(FP), X0
 	VBROADCASTSS X0, Y0
+	MOVSS        steps+20(FP), X1
+	VBROADCASTSS X1, Y1
 	MOVQ         blocks+24(FP), DX
 	MOVQ         q+32(FP), BX
 	MOVQ         scales+40(FP), SI
 
 block:
-	VMULPS (AX), Y0, Y1
-	VMULPS 32(AX), Y0, Y2
-	VMULPS 64(AX), Y0, Y3
-	VMULPS 96(AX), Y0, Y4
+	VMULPS (AX), Y0, Y2
+	VMULPS 32(AX), Y0, Y3
+	VMULPS 64(AX), Y0, Y4
+	VMULPS 96(AX), Y0, Y5
 	TESTQ  CX, CX
 	JE     unweighted
-	VMULPS (CX), Y1, Y1
-	VMULPS 32(CX), Y2, Y2
-	VMULPS 64(CX), Y3, Y3
-	VMULPS 96(CX), Y4, Y4
+	VMULPS (CX), Y2, Y2
+	VMULPS 32(CX), Y3, Y3
+	VMULPS 64(CX), Y4, Y4
+	VMULPS 96(CX), Y5, Y5
 	ADDQ   $0x80, CX
 
 unweighted:
-	VPAND        constantsAVX2<>+416(SB), Y1, Y5
-	VPAND        constantsAVX2<>+416(SB), Y2, Y6
-	VPAND        constantsAVX2<>+416(SB), Y3, Y7
-	VPAND        constantsAVX2<>+416(SB), Y4, Y8
-	VPMAXUD      Y7, Y5, Y5
+	VPAND        constantsAVX2<>+480(SB), Y2, Y6
+	VPAND        constantsAVX2<>+480(SB), Y3, Y7
+	VPAND        constantsAVX2<>+480(SB), Y4, Y8
+	VPAND        constantsAVX2<>+480(SB), Y5, Y9
 	VPMAXUD      Y8, Y6, Y6
-	VPMAXUD      Y6, Y5, Y5
-	VEXTRACTF128 $0x01, Y5, X6
-	VPMAXUD      X6, X5, X5
-	VPERMILPS    $0x4e, X5, X6
-	VPMAXUD      X6, X5, X5
-	VPERMILPS    $0xb1, X5, X6
-	VPMAXUD      X6, X5, X5
-	VMOVD        X5, DI
+	VPMAXUD      Y9, Y7, Y7
+	VPMAXUD      Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VPMAXUD      X7, X6, X6
+	VPERMILPS    $0x4e, X6, X7
+	VPMAXUD      X7, X6, X6
+	VPERMILPS    $0xb1, X6, X7
+	VPMAXUD      X7, X6, X6
+	VMOVD        X6, DI
 	CMPL         DI, $0x7f800000
 	JCC          bad
 	CMPL         DI, $0x08000000
 	JCS          zero
-	VMULSS       constantsAVX2<>+480(SB), X5, X6
-	VMOVSS       X6, (SI)
-	VMOVSS       constantsAVX2<>+448(SB), X6
-	VDIVSS       X5, X6, X6
-	VBROADCASTSS X6, Y5
-	VMULPS       Y5, Y1, Y1
-	VCVTPS2DQ    Y1, Y1
-	VMULPS       Y5, Y2, Y2
+	VDIVSS       X1, X6, X7
+	VMOVSS       X7, (SI)
+	VDIVSS       X6, X1, X7
+	VBROADCASTSS X7, Y6
+	VMULPS       Y6, Y2, Y2
 	VCVTPS2DQ    Y2, Y2
-	VMULPS       Y5, Y3, Y3
+	VMULPS       Y6, Y3, Y3
 	VCVTPS2DQ    Y3, Y3
-	VMULPS       Y5, Y4, Y4
+	VMULPS       Y6, Y4, Y4
 	VCVTPS2DQ    Y4, Y4
-	VPACKSSDW    Y2, Y1, Y1
-	VPERMQ       $0xd8, Y1, Y1
-	VMOVDQU      Y1, (BX)
-	VPACKSSDW    Y4, Y3, Y3
-	VPERMQ       $0xd8, Y3, Y3
-	VMOVDQU      Y3, 32(BX)
+	VMULPS       Y6, Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y3, Y2, Y2
+	VPERMQ       $0xd8, Y2, Y2
+	VMOVDQU      Y2, (BX)
+	VPACKSSDW    Y5, Y4, Y2
+	VPERMQ       $0xd8, Y2, Y2
+	VMOVDQU      Y2, 32(BX)
 
 next:
 	ADDQ $0x80, AX
@@ -1396,9 +2120,110 @@ bad:
 	MOVL $0x7fc00000, (SI)
 
 clear:
-	VPXOR   Y1, Y1, Y1
-	VMOVDQU Y1, (BX)
-	VMOVDQU Y1, 32(BX)
+	VPXOR   Y2, Y2, Y2
+	VMOVDQU Y2, (BX)
+	VMOVDQU Y2, 32(BX)
+	JMP     next
+
+// func quantizeBytesAVX2(x *float32, w *float32, scale float32, steps float32, blocks int, q *int8, offsets *int32, scales *float32)
+// Requires: AVX, AVX2, SSE
+TEXT ·quantizeBytesAVX2(SB), NOSPLIT, $0-56
+	MOVQ         x+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVSS        scale+16(FP), X0
+	VBROADCASTSS X0, Y0
+	MOVSS        steps+20(FP), X1
+	VBROADCASTSS X1, Y1
+	MOVQ         blocks+24(FP), DX
+	MOVQ         q+32(FP), BX
+	MOVQ         scales+48(FP), SI
+	MOVQ         offsets+40(FP), DI
+
+block:
+	VMULPS (AX), Y0, Y2
+	VMULPS 32(AX), Y0, Y3
+	VMULPS 64(AX), Y0, Y4
+	VMULPS 96(AX), Y0, Y5
+	TESTQ  CX, CX
+	JE     unweighted
+	VMULPS (CX), Y2, Y2
+	VMULPS 32(CX), Y3, Y3
+	VMULPS 64(CX), Y4, Y4
+	VMULPS 96(CX), Y5, Y5
+	ADDQ   $0x80, CX
+
+unweighted:
+	VPAND        constantsAVX2<>+480(SB), Y2, Y6
+	VPAND        constantsAVX2<>+480(SB), Y3, Y7
+	VPAND        constantsAVX2<>+480(SB), Y4, Y8
+	VPAND        constantsAVX2<>+480(SB), Y5, Y9
+	VPMAXUD      Y8, Y6, Y6
+	VPMAXUD      Y9, Y7, Y7
+	VPMAXUD      Y7, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X7
+	VPMAXUD      X7, X6, X6
+	VPERMILPS    $0x4e, X6, X7
+	VPMAXUD      X7, X6, X6
+	VPERMILPS    $0xb1, X6, X7
+	VPMAXUD      X7, X6, X6
+	VMOVD        X6, R8
+	CMPL         R8, $0x7f800000
+	JCC          bad
+	CMPL         R8, $0x08000000
+	JCS          zero
+	VDIVSS       X1, X6, X7
+	VMOVSS       X7, (SI)
+	VDIVSS       X6, X1, X7
+	VBROADCASTSS X7, Y6
+	VMULPS       Y6, Y2, Y2
+	VCVTPS2DQ    Y2, Y2
+	VMULPS       Y6, Y3, Y3
+	VCVTPS2DQ    Y3, Y3
+	VMULPS       Y6, Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VMULPS       Y6, Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VPACKSSDW    Y3, Y2, Y6
+	VPACKSSDW    Y5, Y4, Y7
+	VPACKSSWB    Y7, Y6, Y6
+	VMOVDQU      constantsAVX2<>+512(SB), Y7
+	VPERMD       Y6, Y7, Y6
+	VMOVDQU      Y6, (BX)
+	VPADDD       Y4, Y2, Y2
+	VPADDD       Y5, Y3, Y3
+	VPADDD       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VPADDD       X3, X2, X2
+	VPERMILPS    $0x4e, X2, X3
+	VPADDD       X3, X2, X2
+	VPERMILPS    $0xb1, X2, X3
+	VPADDD       X3, X2, X2
+	VMOVD        X2, R8
+	SHLL         $0x07, R8
+	NEGL         R8
+	MOVL         R8, (DI)
+
+next:
+	ADDQ $0x18, DI
+	ADDQ $0x80, AX
+	ADDQ $0x000000c0, BX
+	ADDQ $0x18, SI
+	DECQ DX
+	JNE  block
+	VZEROUPPER
+	RET
+
+zero:
+	MOVL $0x00000000, (SI)
+	JMP  clear
+
+bad:
+	MOVL $0x7fc00000, (SI)
+
+clear:
+	VPXOR   Y2, Y2, Y2
+	VMOVDQU Y2, (BX)
+	MOVL    $0x00000000, (DI)
 	JMP     next
 
 // func gemmTileAVX2(rows int, kk int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int, accumulate bool)
@@ -1761,14 +2586,14 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
 	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
 	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+288(SB), Y6, Y6
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
 	VFMADD213PS  Y6, Y7, Y5
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y3, Y4
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
 	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+384(SB), Y3
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VMOVUPS      Y5, (AX)
 	VADDPS       Y5, Y1, Y1
@@ -1787,14 +2612,14 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
 	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
 	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+288(SB), Y6, Y6
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
 	VFMADD213PS  Y6, Y7, Y5
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y3, Y4
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
 	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+384(SB), Y3
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VMOVUPS      Y5, 32(AX)
 	VADDPS       Y5, Y2, Y2
@@ -1813,14 +2638,14 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
 	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
 	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+288(SB), Y6, Y6
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
 	VFMADD213PS  Y6, Y7, Y5
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y3, Y4
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
 	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+384(SB), Y3
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VMOVUPS      Y5, 64(AX)
 	VADDPS       Y5, Y1, Y1
@@ -1839,14 +2664,14 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
 	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
 	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+288(SB), Y6, Y6
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
 	VFMADD213PS  Y6, Y7, Y5
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y3, Y4
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
 	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+384(SB), Y3
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VMOVUPS      Y5, 96(AX)
 	VADDPS       Y5, Y2, Y2
@@ -1890,14 +2715,14 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
 	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
 	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+288(SB), Y6, Y6
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
 	VFMADD213PS  Y6, Y7, Y5
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y3, Y4
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
 	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+384(SB), Y3
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VADDPS       Y5, Y1, Y1
 	VMOVUPS      32(AX), Y3
@@ -1915,14 +2740,14 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
 	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
 	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+288(SB), Y6, Y6
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
 	VFMADD213PS  Y6, Y7, Y5
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y3, Y4
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
 	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+384(SB), Y3
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VADDPS       Y5, Y2, Y2
 	VMOVUPS      64(AX), Y3
@@ -1940,14 +2765,14 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
 	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
 	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+288(SB), Y6, Y6
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
 	VFMADD213PS  Y6, Y7, Y5
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y3, Y4
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
 	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+384(SB), Y3
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VADDPS       Y5, Y1, Y1
 	VMOVUPS      96(AX), Y3
@@ -1965,14 +2790,14 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
 	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
 	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+288(SB), Y6, Y6
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
 	VFMADD213PS  Y6, Y7, Y5
 	VPSLLD       $0x17, Y4, Y4
 	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y3, Y4
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
 	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+384(SB), Y3
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VADDPS       Y5, Y2, Y2
 	ADDQ         $0x80, AX
@@ -2013,16 +2838,16 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y4
 	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y4
 	VMULPS       Y5, Y5, Y6
-	VADDPS       constantsAVX2<>+288(SB), Y5, Y5
+	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
 	VFMADD213PS  Y5, Y6, Y4
 	VPSLLD       $0x17, Y3, Y3
 	VPADDD       Y3, Y4, Y4
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y2, Y3
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y2, Y3
 	VANDPS       Y3, Y4, Y4
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y2, Y3
-	VMOVUPS      constantsAVX2<>+384(SB), Y2
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y2, Y3
+	VMOVUPS      constantsAVX2<>+448(SB), Y2
 	VBLENDVPS    Y3, Y2, Y4, Y4
-	VADDPS       constantsAVX2<>+288(SB), Y4, Y4
+	VADDPS       constantsAVX2<>+352(SB), Y4, Y4
 	VDIVPS       Y4, Y1, Y1
 	VMULPS       (CX), Y1, Y1
 	VMOVUPS      Y1, (AX)
@@ -2041,16 +2866,16 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y4
 	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y4
 	VMULPS       Y5, Y5, Y6
-	VADDPS       constantsAVX2<>+288(SB), Y5, Y5
+	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
 	VFMADD213PS  Y5, Y6, Y4
 	VPSLLD       $0x17, Y3, Y3
 	VPADDD       Y3, Y4, Y4
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y2, Y3
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y2, Y3
 	VANDPS       Y3, Y4, Y4
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y2, Y3
-	VMOVUPS      constantsAVX2<>+384(SB), Y2
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y2, Y3
+	VMOVUPS      constantsAVX2<>+448(SB), Y2
 	VBLENDVPS    Y3, Y2, Y4, Y4
-	VADDPS       constantsAVX2<>+288(SB), Y4, Y4
+	VADDPS       constantsAVX2<>+352(SB), Y4, Y4
 	VDIVPS       Y4, Y1, Y1
 	VMULPS       32(CX), Y1, Y1
 	VMOVUPS      Y1, 32(AX)
@@ -2069,16 +2894,16 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y4
 	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y4
 	VMULPS       Y5, Y5, Y6
-	VADDPS       constantsAVX2<>+288(SB), Y5, Y5
+	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
 	VFMADD213PS  Y5, Y6, Y4
 	VPSLLD       $0x17, Y3, Y3
 	VPADDD       Y3, Y4, Y4
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y2, Y3
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y2, Y3
 	VANDPS       Y3, Y4, Y4
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y2, Y3
-	VMOVUPS      constantsAVX2<>+384(SB), Y2
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y2, Y3
+	VMOVUPS      constantsAVX2<>+448(SB), Y2
 	VBLENDVPS    Y3, Y2, Y4, Y4
-	VADDPS       constantsAVX2<>+288(SB), Y4, Y4
+	VADDPS       constantsAVX2<>+352(SB), Y4, Y4
 	VDIVPS       Y4, Y1, Y1
 	VMULPS       64(CX), Y1, Y1
 	VMOVUPS      Y1, 64(AX)
@@ -2097,16 +2922,16 @@ loop:
 	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y4
 	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y4
 	VMULPS       Y5, Y5, Y6
-	VADDPS       constantsAVX2<>+288(SB), Y5, Y5
+	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
 	VFMADD213PS  Y5, Y6, Y4
 	VPSLLD       $0x17, Y3, Y3
 	VPADDD       Y3, Y4, Y4
-	VCMPPS       $0x05, constantsAVX2<>+320(SB), Y2, Y3
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y2, Y3
 	VANDPS       Y3, Y4, Y4
-	VCMPPS       $0x1e, constantsAVX2<>+352(SB), Y2, Y3
-	VMOVUPS      constantsAVX2<>+384(SB), Y2
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y2, Y3
+	VMOVUPS      constantsAVX2<>+448(SB), Y2
 	VBLENDVPS    Y3, Y2, Y4, Y4
-	VADDPS       constantsAVX2<>+288(SB), Y4, Y4
+	VADDPS       constantsAVX2<>+352(SB), Y4, Y4
 	VDIVPS       Y4, Y1, Y1
 	VMULPS       96(CX), Y1, Y1
 	VMOVUPS      Y1, 96(AX)
@@ -2114,6 +2939,172 @@ loop:
 	ADDQ         $0x80, CX
 	SUBQ         $0x20, DX
 	JNE          loop
+	VZEROUPPER
+	RET
+
+// func geluMulAVX2(x *float32, u *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·geluMulAVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+0(FP), AX
+	MOVQ    u+8(FP), CX
+	MOVQ    n+16(FP), DX
+	VMOVUPS constantsAVX2<>+288(SB), Y0
+	VMOVUPS constantsAVX2<>+320(SB), Y1
+
+loop:
+	VMOVUPS      (AX), Y2
+	VMULPS       Y2, Y2, Y3
+	VFMADD213PS  Y0, Y1, Y3
+	VMULPS       Y2, Y3, Y3
+	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
+	VCVTPS2DQ    Y4, Y4
+	VCVTDQ2PS    Y4, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
+	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
+	VMOVUPS      constantsAVX2<>+96(SB), Y5
+	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
+	VMULPS       Y6, Y6, Y7
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
+	VFMADD213PS  Y6, Y7, Y5
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y5, Y5
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
+	VANDPS       Y4, Y5, Y5
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
+	VBLENDVPS    Y4, Y3, Y5, Y5
+	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
+	VDIVPS       Y5, Y2, Y2
+	VMULPS       (CX), Y2, Y2
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      32(AX), Y2
+	VMULPS       Y2, Y2, Y3
+	VFMADD213PS  Y0, Y1, Y3
+	VMULPS       Y2, Y3, Y3
+	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
+	VCVTPS2DQ    Y4, Y4
+	VCVTDQ2PS    Y4, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
+	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
+	VMOVUPS      constantsAVX2<>+96(SB), Y5
+	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
+	VMULPS       Y6, Y6, Y7
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
+	VFMADD213PS  Y6, Y7, Y5
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y5, Y5
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
+	VANDPS       Y4, Y5, Y5
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
+	VBLENDVPS    Y4, Y3, Y5, Y5
+	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
+	VDIVPS       Y5, Y2, Y2
+	VMULPS       32(CX), Y2, Y2
+	VMOVUPS      Y2, 32(AX)
+	VMOVUPS      64(AX), Y2
+	VMULPS       Y2, Y2, Y3
+	VFMADD213PS  Y0, Y1, Y3
+	VMULPS       Y2, Y3, Y3
+	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
+	VCVTPS2DQ    Y4, Y4
+	VCVTDQ2PS    Y4, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
+	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
+	VMOVUPS      constantsAVX2<>+96(SB), Y5
+	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
+	VMULPS       Y6, Y6, Y7
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
+	VFMADD213PS  Y6, Y7, Y5
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y5, Y5
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
+	VANDPS       Y4, Y5, Y5
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
+	VBLENDVPS    Y4, Y3, Y5, Y5
+	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
+	VDIVPS       Y5, Y2, Y2
+	VMULPS       64(CX), Y2, Y2
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      96(AX), Y2
+	VMULPS       Y2, Y2, Y3
+	VFMADD213PS  Y0, Y1, Y3
+	VMULPS       Y2, Y3, Y3
+	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
+	VCVTPS2DQ    Y4, Y4
+	VCVTDQ2PS    Y4, Y5
+	VMOVAPS      Y3, Y6
+	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
+	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
+	VMOVUPS      constantsAVX2<>+96(SB), Y5
+	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
+	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
+	VMULPS       Y6, Y6, Y7
+	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
+	VFMADD213PS  Y6, Y7, Y5
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y5, Y5
+	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
+	VANDPS       Y4, Y5, Y5
+	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+448(SB), Y3
+	VBLENDVPS    Y4, Y3, Y5, Y5
+	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
+	VDIVPS       Y5, Y2, Y2
+	VMULPS       96(CX), Y2, Y2
+	VMOVUPS      Y2, 96(AX)
+	ADDQ         $0x80, AX
+	ADDQ         $0x80, CX
+	SUBQ         $0x20, DX
+	JNE          loop
+	VZEROUPPER
+	RET
+
+// func scaleMulAVX2(x *float32, w *float32, n int, s float32)
+// Requires: AVX, AVX2, SSE
+TEXT ·scaleMulAVX2(SB), NOSPLIT, $0-28
+	MOVQ         x+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         n+16(FP), DX
+	MOVSS        s+24(FP), X0
+	VBROADCASTSS X0, Y0
+
+loop:
+	VMULPS  (AX), Y0, Y1
+	VMULPS  (CX), Y1, Y1
+	VMOVUPS Y1, (AX)
+	VMULPS  32(AX), Y0, Y1
+	VMULPS  32(CX), Y1, Y1
+	VMOVUPS Y1, 32(AX)
+	VMULPS  64(AX), Y0, Y1
+	VMULPS  64(CX), Y1, Y1
+	VMOVUPS Y1, 64(AX)
+	VMULPS  96(AX), Y0, Y1
+	VMULPS  96(CX), Y1, Y1
+	VMOVUPS Y1, 96(AX)
+	ADDQ    $0x80, AX
+	ADDQ    $0x80, CX
+	SUBQ    $0x20, DX
+	JNE     loop
 	VZEROUPPER
 	RET
 

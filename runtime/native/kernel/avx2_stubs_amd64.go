@@ -12,10 +12,25 @@ func mulTileAVX2(blocks int, a *int16, as *float32, w *int8, ws *float32, c *flo
 //go:noescape
 func mulFineTileAVX2(blocks int, a *int16, as *float32, w *int16, ws *float32, c *float32, ldc int)
 
+// mulBytesTileAVXVNNI multiplies a tile of rows with a strip of 16 columns; ldc is in bytes.
+//
+//go:noescape
+func mulBytesTileAVXVNNI(blocks int, a *int8, offsets *int32, as *float32, w *int8, ws *float32, c *float32, ldc int, ahead uintptr)
+
+// mulPlanesTileAVXVNNI multiplies a tile of rows with a strip of 16 columns; ldc is in bytes.
+//
+//go:noescape
+func mulPlanesTileAVXVNNI(blocks int, a *int8, offsets *int32, as *float32, w *int8, ws *float32, c *float32, ldc int, ahead uintptr)
+
 // quantizeAVX2 quantises one row to int16; w may be nil.
 //
 //go:noescape
-func quantizeAVX2(x *float32, w *float32, scale float32, blocks int, q *int16, scales *float32)
+func quantizeAVX2(x *float32, w *float32, scale float32, steps float32, blocks int, q *int16, scales *float32)
+
+// quantizeBytesAVX2 quantises one row to int8; w may be nil.
+//
+//go:noescape
+func quantizeBytesAVX2(x *float32, w *float32, scale float32, steps float32, blocks int, q *int8, offsets *int32, scales *float32)
 
 // gemmTileAVX2 computes c = a*b or c += a*b for 1 to 6 rows of two vectors; strides are in bytes.
 //
@@ -61,6 +76,16 @@ func sumExpAVX2(x *float32, n int, max float32) float32
 //
 //go:noescape
 func siluMulAVX2(x *float32, u *float32, n int)
+
+// geluMulAVX2 sets x to GELU(x)*u; n is a positive multiple of 32.
+//
+//go:noescape
+func geluMulAVX2(x *float32, u *float32, n int)
+
+// scaleMulAVX2 multiplies x by s and w; n is a positive multiple of 32.
+//
+//go:noescape
+func scaleMulAVX2(x *float32, w *float32, n int, s float32)
 
 // ropeAVX2 turns the pairs (lo[i], hi[i]); n is a positive multiple of 16.
 //

@@ -2,20 +2,30 @@
 
 package kernel
 
-// mulTileAVX512 multiplies six rows with a panel of 32 columns; ldc is in bytes.
-//
-//go:noescape
-func mulTileAVX512(blocks int, a *int16, as *float32, w *int8, ws *float32, c *float32, ldc int)
-
-// mulFineTileAVX512 multiplies six rows with a panel of 32 columns; ldc is in bytes.
+// mulFineTileAVX512 multiplies a tile of rows with a panel of 32 columns; ldc is in bytes.
 //
 //go:noescape
 func mulFineTileAVX512(blocks int, a *int16, as *float32, w *int16, ws *float32, c *float32, ldc int)
 
+// mulBytesTileAVX512 multiplies a tile of rows with a panel of 32 columns; ldc is in bytes.
+//
+//go:noescape
+func mulBytesTileAVX512(blocks int, a *int8, offsets *int32, as *float32, w *int8, ws *float32, c *float32, ldc int, ahead uintptr)
+
+// mulPlanesTileAVX512 multiplies a tile of rows with a panel of 32 columns; ldc is in bytes.
+//
+//go:noescape
+func mulPlanesTileAVX512(blocks int, a *int8, offsets *int32, as *float32, w *int8, ws *float32, c *float32, ldc int, ahead uintptr)
+
 // quantizeAVX512 quantises one row to int16; w may be nil.
 //
 //go:noescape
-func quantizeAVX512(x *float32, w *float32, scale float32, blocks int, q *int16, scales *float32)
+func quantizeAVX512(x *float32, w *float32, scale float32, steps float32, blocks int, q *int16, scales *float32)
+
+// quantizeBytesAVX512 quantises one row to int8; w may be nil.
+//
+//go:noescape
+func quantizeBytesAVX512(x *float32, w *float32, scale float32, steps float32, blocks int, q *int8, offsets *int32, scales *float32)
 
 // gemmTileAVX512 computes c = a*b or c += a*b for 1 to 6 rows of two vectors; strides are in bytes.
 //
@@ -61,6 +71,16 @@ func sumExpAVX512(x *float32, n int, max float32) float32
 //
 //go:noescape
 func siluMulAVX512(x *float32, u *float32, n int)
+
+// geluMulAVX512 sets x to GELU(x)*u; n is a positive multiple of 32.
+//
+//go:noescape
+func geluMulAVX512(x *float32, u *float32, n int)
+
+// scaleMulAVX512 multiplies x by s and w; n is a positive multiple of 32.
+//
+//go:noescape
+func scaleMulAVX512(x *float32, w *float32, n int, s float32)
 
 // ropeAVX512 turns the pairs (lo[i], hi[i]); n is a positive multiple of 16.
 //

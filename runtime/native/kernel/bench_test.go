@@ -18,17 +18,18 @@ func BenchmarkMulPanels(b *testing.B) {
 	for _, k := range available {
 		for _, s := range []struct {
 			k, n int
-			fine bool
-		}{{576, 1536, false}, {1536, 576, false}, {576, 1536, true}, {1536, 576, true}} {
-			b.Run(fmt.Sprintf("%s/K=%d,N=%d,fine=%v", k.level, s.k, s.n, s.fine), func(b *testing.B) {
-				r := rand.New(rand.NewPCG(1, 2))
-				m, a := randomMatrix(r, k, s.n, s.k, s.fine).m, randomActivations(r, k, rows, s.k)
-				c := make([]float32, rows*s.n)
-				for b.Loop() {
-					k.MulPanels(m, a, 0, m.Panels(), 0, rows, c, s.n)
-				}
-				reportRate(b, rows*s.k*s.n)
-			})
+		}{{576, 1536}, {1536, 576}} {
+			for _, p := range products {
+				b.Run(fmt.Sprintf("%s/K=%d,N=%d/%v", k.level, s.k, s.n, p), func(b *testing.B) {
+					r := rand.New(rand.NewPCG(1, 2))
+					m, a := p.matrix(r, k, s.n, s.k).m, p.activations(r, k, rows, s.k)
+					c := make([]float32, rows*s.n)
+					for b.Loop() {
+						k.MulPanels(m, a, 0, m.Panels(), 0, rows, c, s.n)
+					}
+					reportRate(b, rows*s.k*s.n)
+				})
+			}
 		}
 	}
 }
@@ -57,13 +58,15 @@ func BenchmarkRow(b *testing.B) {
 	for _, k := range available {
 		r := rand.New(rand.NewPCG(1, 2))
 		x, y, w := normal(r, n), normal(r, n), normal(r, n)
-		a := k.NewActivations(1, n)
+		a := k.NewActivations(Int8, 1, n, false)
 		for _, f := range []struct {
 			name string
 			run  func()
 		}{
 			{"Quantize", func() { k.Quantize(a, 0, x, w, 0.5) }},
 			{"SiLUMul", func() { copy(y, x); k.SiLUMul(y, w) }},
+			{"GELUMul", func() { copy(y, x); k.GELUMul(y, w) }},
+			{"ScaleMul", func() { copy(y, x); k.ScaleMul(y, w, 0.5) }},
 			{"Softmax", func() { copy(y, x); k.Softmax(y) }},
 			{"SumExp", func() { k.SumExp(x, 3) }},
 			{"Add", func() { copy(y, x); k.Add(y, w) }},

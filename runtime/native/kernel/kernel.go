@@ -7,10 +7,11 @@
 // block's products exactly; their float results differ only in the order of
 // sums and in fused multiply-adds.
 //
-// Activations are int16: with int8 the students' distributions moved two to
-// four times further from those of float32 arithmetic (docs/performance.md).
-// Weights are int8 where their file has them so, and used unrounded; others are
-// fine, with 12 bits in an int16.
+// Weights are int8 where their file has them so, and used unrounded; others have
+// 12 bits in an int16. Activations have 8 bits or 16, as the caller asks: what
+// rounding costs is in docs/performance.md. Processors with a dot product of bytes
+// (VNNI, SDOT) take 16-bit activations apart into two bytes; the others compute
+// everything on 16 bits. The integers are the same.
 //
 // Within one level every float sum has a fixed order that depends on nothing
 // but its own row and column: a row's result has the same bits whatever rows
@@ -39,28 +40,35 @@ type Level string
 const (
 	Portable   Level = "portable"   // plain Go, on every CPU
 	AVX2       Level = "avx2"       // x86-64 with AVX2 and FMA
+	AVXVNNI    Level = "avxvnni"    // the same and AVX-VNNI
 	AVX512VNNI Level = "avx512vnni" // x86-64 with AVX-512 F, BW, VL, DQ and VNNI
+	NEON       Level = "neon"       // arm64
+	NEONDot    Level = "neondot"    // arm64 with the dot product of bytes, SDOT
 )
 
 // Kernel is the table of functions of one level. It holds no state, so any
 // number of goroutines may share it. The functions are reached through
 // pointers, so buffers given to them escape to the heap: keep and reuse them.
 type Kernel struct {
-	level  Level
-	layout layout
+	level     Level
+	layouts   [3]layout // by kind of weights
+	dotsBytes bool      // has a dot product of bytes
 
-	quantize   func(a *Activations, row int, x, w []float32, scale float32)
-	mulPanels  func(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int)
-	gemmF32    func(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool)
-	sumSquares func(x []float32) float32
-	dot        func(x, y []float32) float32
-	add        func(dst, x []float32)
-	siluMul    func(g, u []float32)
-	max        func(x []float32) float32
-	expSum     func(x []float32, max float32) float32 // in place
-	sumExp     func(x []float32, max float32) float32
-	scale      func(x []float32, s float32)
-	rope       func(x, cos, sin []float32)
+	quantizeWords func(a *Activations, row int, x, w []float32, scale float32)
+	quantizeBytes func(a *Activations, row int, x, w []float32, scale float32) // where it dots bytes
+	mulPanels     func(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int)
+	gemmF32       func(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool)
+	sumSquares    func(x []float32) float32
+	dot           func(x, y []float32) float32
+	add           func(dst, x []float32)
+	siluMul       func(g, u []float32)
+	geluMul       func(g, u []float32)
+	max           func(x []float32) float32
+	expSum        func(x []float32, max float32) float32 // in place
+	sumExp        func(x []float32, max float32) float32
+	scale         func(x []float32, s float32)
+	scaleMul      func(x, w []float32, s float32)
+	rope          func(x, cos, sin []float32)
 }
 
 // Level returns the level whose functions k holds.

@@ -5,20 +5,22 @@ import "math"
 // portable returns the kernel in plain Go.
 func portable() *Kernel {
 	return &Kernel{
-		level:      Portable,
-		layout:     layout{strip: Panel, group: Block},
-		quantize:   quantizePortable,
-		mulPanels:  mulPanelsPortable,
-		gemmF32:    gemmF32Portable,
-		sumSquares: sumSquaresPortable,
-		dot:        dotPortable,
-		add:        addPortable,
-		siluMul:    siluMulPortable,
-		max:        maxPortable,
-		expSum:     expSumPortable,
-		sumExp:     sumExpPortable,
-		scale:      scalePortable,
-		rope:       ropePortable,
+		level:         Portable,
+		layouts:       [3]layout{Int8: {strip: Panel, group: Block}, Int12: {strip: Panel, group: Block}},
+		quantizeWords: quantizePortable,
+		mulPanels:     mulPanelsPortable,
+		gemmF32:       gemmF32Portable,
+		sumSquares:    sumSquaresPortable,
+		dot:           dotPortable,
+		add:           addPortable,
+		siluMul:       siluMulPortable,
+		geluMul:       geluMulPortable,
+		max:           maxPortable,
+		expSum:        expSumPortable,
+		sumExp:        sumExpPortable,
+		scale:         scalePortable,
+		scaleMul:      scaleMulPortable,
+		rope:          ropePortable,
 	}
 }
 
@@ -54,6 +56,20 @@ func siluMulPortable(g, u []float32) {
 	}
 }
 
+// The argument of GELU's sigmoid is geluLinear·x + geluCubic·x³.
+const (
+	geluLinear = 1.5957691216057308 // 2·√(2/π)
+	geluCubic  = geluLinear * 0.044715
+)
+
+func geluMulPortable(g, u []float32) {
+	u = u[:len(g)]
+	for i, v := range g {
+		t := float32(float32(v*v)*geluCubic) + geluLinear
+		g[i] = v / (1 + exp32(-float32(v*t))) * u[i]
+	}
+}
+
 func maxPortable(x []float32) float32 {
 	m := float32(math.Inf(-1))
 	for _, v := range x {
@@ -85,6 +101,13 @@ func sumExpPortable(x []float32, max float32) float32 {
 func scalePortable(x []float32, s float32) {
 	for i := range x {
 		x[i] *= s
+	}
+}
+
+func scaleMulPortable(x, w []float32, s float32) {
+	w = w[:len(x)]
+	for i := range x {
+		x[i] = float32(x[i]*s) * w[i]
 	}
 }
 

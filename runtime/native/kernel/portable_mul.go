@@ -12,25 +12,27 @@ import "math"
 func quantizePortable(a *Activations, row int, x, w []float32, scale float32) {
 	qi, si := a.at(row)
 	var y [Block]float32
-	for len(x) > 0 {
-		var top uint32
-		for i, v := range x[:Block] {
-			v = float32(v * scale)
-			if w != nil {
-				v = float32(v * w[i])
-			}
-			y[i] = v
-			top = max(top, math.Float32bits(v)&^(1<<31))
-		}
+	for b := range a.K / Block {
 		var inverse float32
-		a.scales[si], inverse = blockScale(top)
-		roundBlock(a.q[qi:qi+Block], &y, inverse)
-		x = x[Block:]
-		if w != nil {
-			w = w[Block:]
-		}
+		a.scales[si], inverse = scaleBlock(&y, x[b*Block:], blockOf(w, b), scale, a.steps)
+		roundBlock(a.words[qi:qi+Block], &y, inverse)
 		qi, si = qi+TileRows*Block, si+TileRows
 	}
+}
+
+// scaleBlock writes y = x × factor × w for one block and returns the scale of its
+// integers, and the factor that takes y to them.
+func scaleBlock(y *[Block]float32, x, w []float32, factor, steps float32) (scale, inverse float32) {
+	var top uint32
+	for i, v := range x[:Block] {
+		v = float32(v * factor)
+		if w != nil {
+			v = float32(v * w[i])
+		}
+		y[i] = v
+		top = max(top, math.Float32bits(v)&^(1<<31))
+	}
+	return blockScale(top, steps)
 }
 
 // roundBlock writes y·inverse, rounded, to q. An inverse of 0 gives zeros even
@@ -48,7 +50,8 @@ func roundBlock(q []int16, y *[Block]float32, inverse float32) {
 
 func mulPanelsPortable(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
 	for p := p0; p < p1; p++ {
-		lo, hi := p*Panel*m.K, (p+1)*Panel*m.K
+		lo := p * Panel * m.K
+		hi := lo + Panel*a.K
 		ws := m.scales[lo/Block:]
 		for r := r0; r < r1; r += TileRows {
 			if m.w16 != nil {
@@ -70,7 +73,7 @@ func mulTilePortable[T int8 | int16](w []T, ws []float32, a *Activations, r int,
 	qi, si := a.at(r)
 	var rows sixRows
 	for len(w) > 0 {
-		rows.pack(a.q[qi : qi+TileRows*Block])
+		rows.pack(a.words[qi : qi+TileRows*Block])
 		scales := (*[TileRows]float32)(a.scales[si:])
 		for j := range Panel {
 			for i, sum := range dotRows(&rows, (*[Block]T)(w[j*Block:])) {

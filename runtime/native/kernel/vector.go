@@ -46,17 +46,37 @@ func (k *Kernel) SiLUMul(g, u []float32) {
 	k.siluMul(g, u)
 }
 
-// Softmax sets x to exp(x − max) / Σ exp(x − max). Scores at or below Masked
-// give exactly 0, and so do those that are 75 or more below the greatest: smaller
+// GELUMul sets g to GELU(g) × u, elementwise, with the tanh approximation of
+// Hendrycks & Gimpel (2016): g/2·(1 + tanh(√(2/π)·(g + 0.044715·g³))), computed
+// as g × sigmoid of twice that tanh's argument.
+func (k *Kernel) GELUMul(g, u []float32) {
+	sameLength("gated GELU", g, u)
+	k.geluMul(g, u)
+}
+
+// Scale multiplies x by s, elementwise.
+func (k *Kernel) Scale(x []float32, s float32) { k.scale(x, s) }
+
+// ScaleMul multiplies x by s and by w, elementwise.
+func (k *Kernel) ScaleMul(x, w []float32, s float32) {
+	sameLength("scaled product", x, w)
+	k.scaleMul(x, w, s)
+}
+
+// Softmax sets x to exp(x − max) / Σ exp(x − max), see Exp.
+func (k *Kernel) Softmax(x []float32) { k.scale(x, k.Exp(x)) }
+
+// Exp sets x to exp(x − max) and returns 1/Σ. Scores at or below Masked give
+// exactly 0, and so do those that are 75 or more below the greatest: smaller
 // values would be lost in the sum, and denormal numbers downstream. If every score
-// is masked, all of x becomes 0.
-func (k *Kernel) Softmax(x []float32) {
+// is masked, all of x becomes 0, and so does the result.
+func (k *Kernel) Exp(x []float32) float32 {
 	m := k.max(x)
 	if m <= Masked {
 		clear(x)
-		return
+		return 0
 	}
-	k.scale(x, 1/k.expSum(x, m))
+	return 1 / k.expSum(x, m)
 }
 
 // SumExp returns Σ exp(x − max), leaving x as it is. Terms below e⁻⁷⁵ count as 0.

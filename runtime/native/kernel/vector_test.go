@@ -169,6 +169,73 @@ func TestSiLUMulExtremes(t *testing.T) {
 	})
 }
 
+func gelu(x float64) float64 {
+	return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
+}
+
+func TestGELUMul(t *testing.T) {
+	eachLevel(t, func(t *testing.T, k *Kernel) {
+		r := newRand()
+		for _, n := range lengths {
+			g, u := normal(r, n), normal(r, n)
+			for i := range g {
+				g[i] *= 3
+			}
+			got := append([]float32(nil), g...)
+			k.GELUMul(got, u)
+			for i := range g {
+				want := gelu(float64(g[i])) * float64(u[i])
+				// Far left of 0 the sigmoid's exponent is large, and its rounding with
+				// it; farther still tanh is -1 in float64.
+				size := 1e-6*math.Abs(want)*(1+math.Pow(math.Abs(float64(g[i])), 3)) + 1e-15
+				if !near(got[i], want, size) {
+					t.Fatalf("%d values: GELU(%v)·%v = %v, want %v", n, g[i], u[i], got[i], want)
+				}
+			}
+		}
+	})
+}
+
+func TestGELUMulExtremes(t *testing.T) {
+	eachLevel(t, func(t *testing.T, k *Kernel) {
+		for _, c := range []struct{ g, want float32 }{
+			{0, 0}, {-1000, 0}, {-math.MaxFloat32, 0}, {1000, 1000}, {math.MaxFloat32, math.MaxFloat32}, {inf, inf}, {nan, nan},
+		} {
+			g, u := make([]float32, 64), make([]float32, 64)
+			for i := range g {
+				g[i], u[i] = c.g, 1
+			}
+			k.GELUMul(g, u)
+			for i, v := range g {
+				if v != c.want && !(v != v && c.want != c.want) {
+					t.Fatalf("GELU(%v) at %d = %v, want %v", c.g, i, v, c.want)
+				}
+			}
+		}
+	})
+}
+
+func TestScaleMul(t *testing.T) {
+	eachLevel(t, func(t *testing.T, k *Kernel) {
+		r := newRand()
+		for _, n := range lengths {
+			x, w := normal(r, n), normal(r, n)
+			scaled, product := make([]float32, n), make([]float32, n)
+			for i, v := range x {
+				scaled[i] = v * 1.7
+				product[i] = scaled[i] * w[i]
+			}
+			got := append([]float32(nil), x...)
+			if k.Scale(got, 1.7); !sameBits(got, scaled) {
+				t.Errorf("%d values scaled are wrong", n)
+			}
+			if k.ScaleMul(x, w, 1.7); !sameBits(x, product) {
+				t.Errorf("scaled product of %d values is wrong", n)
+			}
+		}
+	})
+}
+
 func TestSoftmax(t *testing.T) {
 	eachLevel(t, func(t *testing.T, k *Kernel) {
 		r := newRand()

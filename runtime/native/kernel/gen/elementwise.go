@@ -70,6 +70,21 @@ func (v *vectors) scale() {
 	end()
 }
 
+func (v *vectors) scaleMul() {
+	v.function("scaleMul", "(x *float32, w *float32, n int, s float32)", "multiplies x by s and w; n is a positive multiple of 32.")
+	x, w, n := Load(Param("x"), GP64()), Load(Param("w"), GP64()), Load(Param("n"), GP64())
+	s := v.broadcast("s")
+	v.loop(n, []reg.Register{x, w}, func() {
+		for i := range step / v.lanes {
+			t := v.reg()
+			VMULPS(v.at(x, i), s, t)
+			VMULPS(v.at(w, i), t, t)
+			VMOVUPS(t, v.at(x, i))
+		}
+	})
+	end()
+}
+
 func (v *vectors) max() {
 	v.function("max", "(x *float32, n int) float32", "returns the greatest value; n is a positive multiple of 32.")
 	x, n := Load(Param("x"), GP64()), Load(Param("n"), GP64())

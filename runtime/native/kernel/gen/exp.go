@@ -101,3 +101,27 @@ func (v *vectors) siluMul() {
 	})
 	end()
 }
+
+// geluMul computes x·sigmoid(x·(linear + cubic·x²))·u: see geluMulPortable.
+func (v *vectors) geluMul() {
+	v.function("geluMul", "(x *float32, u *float32, n int)", "sets x to GELU(x)*u; n is a positive multiple of 32.")
+	x, u, n := Load(Param("x"), GP64()), Load(Param("u"), GP64()), Load(Param("n"), GP64())
+	linear, cubic := v.reg(), v.reg()
+	VMOVUPS(v.consts["gelu1"], linear)
+	VMOVUPS(v.consts["gelu3"], cubic)
+	v.loop(n, []reg.Register{x, u}, func() {
+		for i := range step / v.lanes {
+			t, arg := v.reg(), v.reg()
+			VMOVUPS(v.at(x, i), t)
+			VMULPS(t, t, arg)
+			VFMADD213PS(linear, cubic, arg)
+			VMULPS(t, arg, arg)
+			e := v.exp(arg)
+			VADDPS(v.consts["one"], e, e)
+			VDIVPS(e, t, t)
+			VMULPS(v.at(u, i), t, t)
+			VMOVUPS(t, v.at(x, i))
+		}
+	})
+	end()
+}

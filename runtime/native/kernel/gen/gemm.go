@@ -10,6 +10,8 @@ import (
 const (
 	tileRows = 6
 	block    = 32
+
+	prefetchLines = 4 // kernel.prefetchBytes, in cache lines
 )
 
 // gemmTile writes the float product of up to six rows with two vectors of

@@ -21,12 +21,15 @@ func main() {
 		v.constants()
 		mulTileAVX2("mulTile", 1)
 		mulTileAVX2("mulFineTile", 2)
+		mulBytesTileAVXVNNI("mulBytesTile", false)
+		mulBytesTileAVXVNNI("mulPlanesTile", true)
 		v.all()
 	case "avx512":
 		v := &vectors{suffix: "AVX512", lanes: 16, reg: zmm}
 		v.constants()
-		mulTileAVX512("mulTile", 1)
-		mulTileAVX512("mulFineTile", 2)
+		mulFineTileAVX512()
+		mulBytesTileAVX512("mulBytesTile", false)
+		mulBytesTileAVX512("mulPlanesTile", true)
 		v.all()
 	default:
 		log.Fatalf("-level %q: want avx2 or avx512", *level)
@@ -37,7 +40,8 @@ func main() {
 // all writes the functions whose text differs between levels in the width of
 // the registers alone.
 func (v *vectors) all() {
-	v.quantize()
+	v.quantizeWords()
+	v.quantizeBytes()
 	v.gemmTile()
 	v.sumSquares()
 	v.dot()
@@ -47,5 +51,7 @@ func (v *vectors) all() {
 	v.expSum("expSum", true)
 	v.expSum("sumExp", false)
 	v.siluMul()
+	v.geluMul()
+	v.scaleMul()
 	v.rope()
 }

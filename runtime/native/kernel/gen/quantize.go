@@ -6,22 +6,19 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// steps is kernel.steps, the greatest quantised activation.
-const steps = 32767
-
 // quantizer holds the registers of a function that quantises one row; see
 // quantizePortable for what it computes.
 type quantizer struct {
 	*vectors
 	x, w, blocks, q, scales reg.Register
-	factor                  reg.VecVirtual
+	factor, steps           reg.VecVirtual // steps is the greatest integer
 }
 
 // open loads the parameters that the levels share.
 func (v *vectors) openQuantizer() *quantizer {
 	z := &quantizer{vectors: v}
 	z.x, z.w = Load(Param("x"), GP64()), Load(Param("w"), GP64())
-	z.factor = v.broadcast("scale")
+	z.factor, z.steps = v.broadcast("scale"), v.broadcast("steps")
 	z.blocks, z.q, z.scales = Load(Param("blocks"), GP64()), Load(Param("q"), GP64()), Load(Param("scales"), GP64())
 	return z
 }
@@ -57,10 +54,9 @@ func (z *quantizer) round(y []reg.VecVirtual) {
 	JCC(LabelRef("bad"))
 	CMPL(bits, U32(f32(0x1p-111)))
 	JCS(LabelRef("zero"))
-	VMULSS(z.consts["1/steps"], top, s)
+	VDIVSS(z.steps.AsX(), top, s)
 	VMOVSS(s, Mem{Base: z.scales})
-	VMOVSS(z.consts["steps"], s)
-	VDIVSS(top, s, s)
+	VDIVSS(top, z.steps.AsX(), s)
 	inverse := z.reg()
 	VBROADCASTSS(s, inverse)
 	for _, r := range y {
@@ -77,47 +73,91 @@ func (z *quantizer) and(m Mem, r, dst reg.VecVirtual) {
 	}
 }
 
-// next moves on by one block.
-func (z *quantizer) next() {
+// next moves on by one block; size is that of an integer in bytes.
+func (z *quantizer) next(size int) {
 	ADDQ(Imm(4*block), z.x)
-	ADDQ(U32(2*block*tileRows), z.q)
+	ADDQ(U32(uint32(size*block*tileRows)), z.q)
 	ADDQ(Imm(4*tileRows), z.scales)
 	DECQ(z.blocks)
 	JNE(LabelRef("block"))
 }
 
-// quantize writes one row of activations.
-func (v *vectors) quantize() {
-	v.function("quantize", "(x *float32, w *float32, scale float32, blocks int, q *int16, scales *float32)",
+// quantizeWords writes one row of activations as int16.
+func (v *vectors) quantizeWords() {
+	v.function("quantize", "(x *float32, w *float32, scale float32, steps float32, blocks int, q *int16, scales *float32)",
 		"quantises one row to int16; w may be nil.")
 	z := v.openQuantizer()
 	Label("block")
 	y := z.values()
 	z.round(y)
-	z.store(y)
+	z.storeWords(y)
 	Label("next")
-	z.next()
+	z.next(2)
 	end()
-	z.emptyBlocks()
+	z.emptyBlocks(func(none reg.VecVirtual) {
+		VMOVDQU(none, Mem{Base: z.q})
+		VMOVDQU(none, Mem{Base: z.q, Disp: 32})
+	})
 }
 
-// store writes a block's integers as int16.
-func (z *quantizer) store(y []reg.VecVirtual) {
+// quantizeBytes writes one row of activations as int8, and for each block what
+// unsigned weights add too much to its products.
+func (v *vectors) quantizeBytes() {
+	v.function("quantizeBytes", "(x *float32, w *float32, scale float32, steps float32, blocks int, q *int8, offsets *int32, scales *float32)",
+		"quantises one row to int8; w may be nil.")
+	z := v.openQuantizer()
+	offsets, offset := Load(Param("offsets"), GP64()), GP32()
+	Label("block")
+	y := z.values()
+	z.round(y)
+	z.storeBytes(y)
+	VMOVD(z.reduce(VPADDD, tree(VPADDD, y)).(reg.VecVirtual).AsX(), offset)
+	SHLL(Imm(7), offset)
+	NEGL(offset)
+	MOVL(offset, Mem{Base: offsets})
+	Label("next")
+	ADDQ(Imm(4*tileRows), offsets)
+	z.next(1)
+	end()
+	z.emptyBlocks(func(none reg.VecVirtual) {
+		VMOVDQU(none, Mem{Base: z.q})
+		MOVL(U32(0), Mem{Base: offsets})
+	})
+}
+
+func (z *quantizer) storeWords(y []reg.VecVirtual) {
 	if z.lanes == 16 {
 		VPMOVSDW(y[0], Mem{Base: z.q})
 		VPMOVSDW(y[1], Mem{Base: z.q, Disp: 32})
 		return
 	}
 	for i := 0; i < 4; i += 2 {
-		VPACKSSDW(y[i+1], y[i], y[i])
-		VPERMQ(Imm(0b11011000), y[i], y[i])
-		VMOVDQU(y[i], Mem{Base: z.q, Disp: 16 * i})
+		t := YMM()
+		VPACKSSDW(y[i+1], y[i], t)
+		VPERMQ(Imm(0b11011000), t, t)
+		VMOVDQU(t, Mem{Base: z.q, Disp: 16 * i})
 	}
+}
+
+func (z *quantizer) storeBytes(y []reg.VecVirtual) {
+	if z.lanes == 16 {
+		VPMOVSDB(y[0], Mem{Base: z.q})
+		VPMOVSDB(y[1], Mem{Base: z.q, Disp: 16})
+		return
+	}
+	low, high := YMM(), YMM()
+	VPACKSSDW(y[1], y[0], low)
+	VPACKSSDW(y[3], y[2], high)
+	VPACKSSWB(high, low, low)
+	order := YMM()
+	VMOVDQU(z.consts["bytes"], order)
+	VPERMD(low, order, low)
+	VMOVDQU(low, Mem{Base: z.q})
 }
 
 // emptyBlocks writes the two rare ends of a block: all zero, and the scale
 // either 0 or NaN.
-func (z *quantizer) emptyBlocks() {
+func (z *quantizer) emptyBlocks(clear func(none reg.VecVirtual)) {
 	Label("zero")
 	MOVL(U32(0), Mem{Base: z.scales})
 	JMP(LabelRef("clear"))
@@ -126,7 +166,6 @@ func (z *quantizer) emptyBlocks() {
 	Label("clear")
 	none := YMM()
 	VPXOR(none, none, none)
-	VMOVDQU(none, Mem{Base: z.q})
-	VMOVDQU(none, Mem{Base: z.q, Disp: 32})
+	clear(none)
 	JMP(LabelRef("next"))
 }

@@ -36,9 +36,9 @@ func (v *vectors) constants() {
 		{"log2e", f32(1.442695041)}, {"ln2hi", f32(0.693359375)}, {"ln2lo", f32(-2.12194440e-4)},
 		{"p0", f32(1.9875691500e-4)}, {"p1", f32(1.3981999507e-3)}, {"p2", f32(8.3334519073e-3)},
 		{"p3", f32(4.1665795894e-2)}, {"p4", f32(1.6666665459e-1)}, {"p5", f32(5.0000001201e-1)},
+		{"gelu1", f32(-1.5957691216057308)}, {"gelu3", f32(-1.5957691216057308 * 0.044715)},
 		{"one", f32(1)}, {"expmin", f32(-75)}, {"expmax", f32(88.72283)},
 		{"inf", 0x7f800000}, {"abs", 0x7fffffff},
-		{"steps", f32(steps)}, {"1/steps", f32(1.0 / steps)},
 	}
 	base := GLOBL("constants"+v.suffix, RODATA|NOPTR)
 	v.consts = map[string]Mem{}
@@ -48,6 +48,11 @@ func (v *vectors) constants() {
 		}
 		v.consts[c.name] = base.Offset(i * v.bytes())
 	}
+	// The order of the dwords that two packs of four vectors leave, undone.
+	for j, d := range []uint32{0, 4, 1, 5, 2, 6, 3, 7} {
+		DATA(len(table)*v.bytes()+4*j, U32(d))
+	}
+	v.consts["bytes"] = base.Offset(len(table) * v.bytes())
 }
 
 func f32(x float64) uint32 { return math.Float32bits(float32(x)) }

@@ -1,9 +1,10 @@
-package main
+package workload
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -55,27 +56,27 @@ func numbered(n int) []string {
 	return list
 }
 
-func TestWorkload(t *testing.T) {
+func TestLoad(t *testing.T) {
 	tests := []struct {
 		name    string
-		w       workload
+		w       Load
 		calls   int
 		seconds float64
 	}{
-		{"one at a time", workload{texts: numbered(10), clients: 1, batch: 1, passes: 1}, 10, 10},
-		{"batches, the last one short", workload{texts: numbered(10), clients: 1, batch: 4, passes: 3}, 9, 9},
-		{"clients", workload{texts: numbered(10), clients: 2, batch: 5, passes: 4}, 8, 4},
-		{"more clients than calls", workload{texts: numbered(3), clients: 8, batch: 3, passes: 2}, 2, 1},
+		{"one at a time", Load{Texts: numbered(10), Clients: 1, Batch: 1, Passes: 1}, 10, 10},
+		{"batches, the last one short", Load{Texts: numbered(10), Clients: 1, Batch: 4, Passes: 3}, 9, 9},
+		{"clients", Load{Texts: numbered(10), Clients: 2, Batch: 5, Passes: 4}, 8, 4},
+		{"more clients than calls", Load{Texts: numbered(3), Clients: 8, Batch: 3, Passes: 2}, 2, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSleeper(time.Second)
-				m, err := tt.w.run(t.Context(), s)
+				m, err := tt.w.Run(t.Context(), s)
 				if err != nil {
 					t.Fatal(err)
 				}
-				items := len(tt.w.texts) * tt.w.passes
+				items := len(tt.w.Texts) * tt.w.Passes
 				if m.Calls != tt.calls || m.Items != items || m.Tokens != 5*items || m.Seconds != tt.seconds {
 					t.Errorf("got %+v, want %d calls, %d items in %v s", m, tt.calls, items, tt.seconds)
 				}
@@ -83,22 +84,22 @@ func TestWorkload(t *testing.T) {
 					t.Errorf("rates %+v", m)
 				}
 				for text, n := range s.seen {
-					if n != tt.w.passes {
-						t.Errorf("text %s was sent %d times in %d passes", text, n, tt.w.passes)
+					if n != tt.w.Passes {
+						t.Errorf("text %s was sent %d times in %d passes", text, n, tt.w.Passes)
 					}
 				}
-				if len(s.seen) != len(tt.w.texts) || s.peak > tt.w.clients {
-					t.Errorf("%d of %d texts were sent, %d calls at once with %d clients", len(s.seen), len(tt.w.texts), s.peak, tt.w.clients)
+				if len(s.seen) != len(tt.w.Texts) || s.peak > tt.w.Clients {
+					t.Errorf("%d of %d texts were sent, %d calls at once with %d clients", len(s.seen), len(tt.w.Texts), s.peak, tt.w.Clients)
 				}
 			})
 		})
 	}
 }
 
-func TestWorkloadDuration(t *testing.T) {
+func TestLoadDuration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSleeper(time.Second)
-		m, err := workload{texts: numbered(3), clients: 2, batch: 2, passes: 1, duration: 4500 * time.Millisecond}.run(t.Context(), s)
+		m, err := Load{Texts: numbered(3), Clients: 2, Batch: 2, Passes: 1, Duration: 4500 * time.Millisecond}.Run(t.Context(), s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,17 +110,46 @@ func TestWorkloadDuration(t *testing.T) {
 	})
 }
 
-func TestWorkloadFailure(t *testing.T) {
+// Two runs, the second of which goes on where the first ended, are one pass
+// through the texts, and together one measurement.
+func TestJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSleeper(time.Second)
+		l := Load{Texts: numbered(10), Clients: 2, Batch: 1, Duration: 2500 * time.Millisecond}
+		first, err := l.Run(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Skip = first.Calls
+		s.took = 3 * time.Second
+		second, err := l.Run(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := Join(first, second)
+		if m.Calls != 8 || m.Items != 8 || m.Tokens != 40 || m.Seconds != 6 || m.ItemsPerSecond != 8./6 || m.Clients != 2 || m.Batch != 1 {
+			t.Errorf("got %+v", m)
+		}
+		if m.P50 != 1000 || m.P95 != 3000 || !slices.IsSorted(m.Times) {
+			t.Errorf("times %v, p50 %v, p95 %v", m.Times, m.P50, m.P95)
+		}
+		if len(s.seen) != 8 {
+			t.Errorf("%d texts were sent, want 8 different ones", len(s.seen))
+		}
+	})
+}
+
+func TestLoadFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSleeper(time.Second)
 		s.fail = errors.New("engine broke")
-		_, err := workload{texts: numbered(100), clients: 4, batch: 1, passes: 1}.run(t.Context(), s)
+		_, err := Load{Texts: numbered(100), Clients: 4, Batch: 1, Passes: 1}.Run(t.Context(), s)
 		if !errors.Is(err, s.fail) || len(s.seen) > 8 {
 			t.Errorf("got %v after %d texts", err, len(s.seen))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		if _, err := (workload{texts: numbered(100), clients: 1, batch: 1, passes: 1}).run(ctx, newSleeper(time.Second)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := (Load{Texts: numbered(100), Clients: 1, Batch: 1, Passes: 1}).Run(ctx, newSleeper(time.Second)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -141,14 +171,5 @@ func TestPercentile(t *testing.T) {
 		if got := percentile(tt.times, tt.q); got != tt.want {
 			t.Errorf("percentile %v of %d times = %v ms, want %v", tt.q, len(tt.times), got, tt.want)
 		}
-	}
-}
-
-func TestPeakMemory(t *testing.T) {
-	if thisMachine().OS != "linux" {
-		t.Skip("only Linux tells")
-	}
-	if n := peakMemory(); n < 1<<20 || n > 1<<40 {
-		t.Errorf("peak memory of %d bytes", n)
 	}
 }

@@ -1,4 +1,5 @@
-package main
+// Package machine says what figures were measured on, and what processes cost.
+package machine
 
 import (
 	"bufio"
@@ -6,19 +7,18 @@ import (
 	"fmt"
 	"os"
 	goruntime "runtime"
-	"strconv"
 	"strings"
 )
 
-// machine says where figures were measured, without which they mean nothing.
-type machine struct {
+// Machine says where figures were measured, without which they mean nothing.
+type Machine struct {
 	CPU   string `json:"cpu,omitempty"` // model name, where the system tells
 	Cores int    `json:"cores"`
 	OS    string `json:"os"`
 	Arch  string `json:"arch"`
 }
 
-func (m machine) String() string {
+func (m Machine) String() string {
 	s := fmt.Sprintf("%s/%s, %d cores", m.OS, m.Arch, m.Cores)
 	if m.CPU != "" {
 		s = m.CPU + ", " + s
@@ -26,21 +26,12 @@ func (m machine) String() string {
 	return s
 }
 
-func thisMachine() machine {
-	return machine{
+// This returns the machine that runs this process.
+func This() Machine {
+	return Machine{
 		CPU:   procField("/proc/cpuinfo", "model name"),
 		Cores: goruntime.NumCPU(), OS: goruntime.GOOS, Arch: goruntime.GOARCH,
 	}
-}
-
-// peakMemory is the most resident memory this process had, in bytes; 0 where
-// the system does not tell. Format: proc(5), VmHWM in kB.
-func peakMemory() int64 {
-	kb, err := strconv.ParseInt(strings.TrimSuffix(procField("/proc/self/status", "VmHWM"), " kB"), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return kb << 10
 }
 
 // procField returns the value of the first "name: value" line of a file under

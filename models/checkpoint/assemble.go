@@ -8,14 +8,11 @@ import (
 	"strings"
 )
 
-// llama is the GGUF name of the one architecture read here.
-const llama = "llama"
-
 // ropeFactors is an optional vector of HeadDim/2 values by which the rotary
-// frequencies are divided: the scaling "llama3".
+// frequencies are divided.
 const ropeFactors = "rope_freqs.weight"
 
-// Bounds on a configuration, well above any model of this family, low enough
+// Bounds on a configuration, well above any dense model, low enough
 // that sizes computed from them fit an int.
 const (
 	maxLayers  = 1 << 10
@@ -74,7 +71,7 @@ func assemble(c Config, inv inventory) (*weights, error) {
 	c.Vocab = t.Rows
 	w := &weights{config: c, tensors: make(map[string]Tensor, len(inv.tensors))}
 	left := maps.Clone(inv.tensors)
-	for _, e := range llamaTensors(c) {
+	for _, e := range decoderTensors(c) {
 		name := inv.spell(e.name)
 		t, ok := left[name]
 		delete(left, name)
@@ -89,12 +86,11 @@ func assemble(c Config, inv inventory) (*weights, error) {
 		}
 		w.tensors[e.name] = t
 	}
-	return w, refuse(left)
+	return w, refuse(left, c.Architecture)
 }
 
-// llamaTensors lists the tensors of a llama-family model.
-func llamaTensors(c Config) []expected {
-	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+// decoderTensors lists the tensors of a model.
+func decoderTensors(c Config) []expected {
 	list := []expected{
 		{name: "token_embd.weight", rows: c.Vocab, cols: c.Width},
 		{name: "output_norm.weight", rows: 1, cols: c.Width},
@@ -104,21 +100,41 @@ func llamaTensors(c Config) []expected {
 	if n := len(c.Classes); n > 0 {
 		list = append(list, expected{name: "cls.output.weight", rows: n, cols: c.Width})
 	}
+	layer := layerTensors(c)
 	for i := range c.Layers {
-		for _, e := range []expected{
-			{name: "attn_norm", rows: 1, cols: c.Width},
-			{name: "attn_q", rows: q, cols: c.Width},
-			{name: "attn_k", rows: kv, cols: c.Width},
-			{name: "attn_v", rows: kv, cols: c.Width},
-			{name: "attn_output", rows: c.Width, cols: q},
-			{name: "ffn_norm", rows: 1, cols: c.Width},
-			{name: "ffn_gate", rows: c.FeedForward, cols: c.Width},
-			{name: "ffn_up", rows: c.FeedForward, cols: c.Width},
-			{name: "ffn_down", rows: c.Width, cols: c.FeedForward},
-		} {
-			e.name = fmt.Sprintf("blk.%d.%s.weight", i, e.name)
+		for _, e := range layer {
+			e.name = fmt.Sprintf("blk.%d.%s", i, e.name)
 			list = append(list, e)
 		}
+	}
+	return list
+}
+
+// layerTensors lists the tensors of one layer, without its number.
+func layerTensors(c Config) []expected {
+	q, kv, f := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, families[c.Architecture]
+	list := []expected{
+		{name: "attn_norm.weight", rows: 1, cols: c.Width},
+		{name: "attn_q.weight", rows: q, cols: c.Width},
+		{name: "attn_k.weight", rows: kv, cols: c.Width},
+		{name: "attn_v.weight", rows: kv, cols: c.Width},
+		{name: "attn_output.weight", rows: c.Width, cols: q},
+		{name: "ffn_norm.weight", rows: 1, cols: c.Width},
+		{name: "ffn_gate.weight", rows: c.FeedForward, cols: c.Width},
+		{name: "ffn_up.weight", rows: c.FeedForward, cols: c.Width},
+		{name: "ffn_down.weight", rows: c.Width, cols: c.FeedForward},
+	}
+	if f.biases {
+		list = append(list, expected{name: "attn_q.bias", rows: 1, cols: q},
+			expected{name: "attn_k.bias", rows: 1, cols: kv}, expected{name: "attn_v.bias", rows: 1, cols: kv})
+	}
+	if f.headNorms {
+		list = append(list, expected{name: "attn_q_norm.weight", rows: 1, cols: c.HeadDim},
+			expected{name: "attn_k_norm.weight", rows: 1, cols: c.HeadDim})
+	}
+	if f.postNorms {
+		list = append(list, expected{name: "post_attention_norm.weight", rows: 1, cols: c.Width},
+			expected{name: "post_ffw_norm.weight", rows: 1, cols: c.Width})
 	}
 	return list
 }
@@ -138,7 +154,7 @@ func missing(name string) error {
 }
 
 // refuse names the first of the tensors that nothing called for.
-func refuse(left map[string]Tensor) error {
+func refuse(left map[string]Tensor, architecture string) error {
 	if len(left) == 0 {
 		return nil
 	}
@@ -146,7 +162,7 @@ func refuse(left map[string]Tensor) error {
 	if strings.HasSuffix(name, ".bias") {
 		return fmt.Errorf("tensor %q: biases are not supported by the native engine; llama.cpp can run the model", name)
 	}
-	return fmt.Errorf("tensor %q (%d such) has no place in the llama architecture as the native engine computes it", name, len(left))
+	return fmt.Errorf("tensor %q (%d such) has no place in the %s architecture as the native engine computes it", name, len(left), architecture)
 }
 
 // checkConfig checks everything but Vocab, which the tensors tell.
@@ -176,6 +192,12 @@ func checkConfig(c Config) error {
 		return fmt.Errorf("rotary base %g is not a positive number", c.RopeBase)
 	case !(c.NormEpsilon > 0 && c.NormEpsilon < 1):
 		return fmt.Errorf("normalisation epsilon %g is not between 0 and 1", c.NormEpsilon)
+	case c.LocalRopeBase < 0 || math.IsNaN(c.LocalRopeBase) || math.IsInf(c.LocalRopeBase, 0):
+		return fmt.Errorf("rotary base of local layers %g is not a positive number", c.LocalRopeBase)
+	case !(c.QueryScale > 0) || math.IsInf(c.QueryScale, 0):
+		return fmt.Errorf("scale of the queries %g is not a positive number", c.QueryScale)
+	case c.Window < 0 || c.Window > 0 != (len(c.Local) == c.Layers):
+		return fmt.Errorf("sliding window of %d tokens over %d of %d layers", c.Window, len(c.Local), c.Layers)
 	case len(c.Classes) > maxClasses:
 		return fmt.Errorf("%d classes are more than %d", len(c.Classes), maxClasses)
 	}

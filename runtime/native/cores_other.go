@@ -1,0 +1,6 @@
+//go:build !linux
+
+package native
+
+// allowedCPUs is unknown: the number of threads follows GOMAXPROCS.
+func allowedCPUs() []int { return nil }
