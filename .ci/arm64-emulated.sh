@@ -31,7 +31,7 @@ emulate() {
   local model=$1 package=$2
   shift 2
   if ! (cd "$package" && qemu-aarch64 -cpu "$model" "$work/$(basename "$package")" -test.v "$@") >"$work/result" 2>&1; then
-    grep -vE '^ *=== ' "$work/result" | tail -50
+    grep -vE '^ *(=== |--- PASS)' "$work/result" | tail -50
     echo "$package failed on an emulated $model"
     exit 1
   fi

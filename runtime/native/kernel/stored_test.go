@@ -73,6 +73,8 @@ var packedHashes = map[Level][3]string{
 	AVX2:       {"6758eef003f6d69b", "7e14d491a76f788e", "b45ff86afe847a46"},
 	AVXVNNI:    {"ffd2710f75d70aef", "7e14d491a76f788e", "b45ff86afe847a46"},
 	AVX512VNNI: {"bf1451c76b3ef492", "cc060ccda75d5b22", "b45ff86afe847a46"},
+	NEON:       {"efd26edff92271ff", "0eae848e7a8219ea", "b45ff86afe847a46"},
+	NEONDot:    {"c263f88fd5c57037", "0eae848e7a8219ea", "b45ff86afe847a46"},
 }
 
 func TestPackedBytesOfThisVersion(t *testing.T) {
