@@ -10,7 +10,7 @@ type scratch struct {
 	out      []float32              // [rows of a span][HeadDim]
 	part     []float32              // what a second view adds to it
 	gathered []float32              // keys or values of a branch node's ancestors
-	single   [kernel.TileRows * kernel.Panel]float32
+	single   [kernel.Panel]float32
 	line     []int32 // a branch node's ancestors outside the trunk, itself last
 	block    [kernel.Block]float32
 }
@@ -22,12 +22,12 @@ func (t *scratch) open(w *weights, k *kernel.Kernel) {
 	}
 }
 
-// rotate finishes queries, keys and values of one tile of slots: it applies the
+// rotate finishes queries, keys and values of a few slots: it applies the
 // rotary embedding and lays them out by key head.
 func (s *pass) rotate(worker, item int) {
-	lo := item * kernel.TileRows
+	lo := item * s.share
 	p := s.planOf(lo)
-	for slot := lo; slot < min(lo+kernel.TileRows, len(s.rowOf)); slot++ {
+	for slot := lo; slot < min(lo+s.share, len(s.rowOf)); slot++ {
 		for slot >= s.plans[p].at+len(s.plans[p].tree.Tokens) {
 			p++
 		}

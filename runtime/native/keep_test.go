@@ -302,6 +302,7 @@ var prefixHashes = map[kernel.Level]string{
 	kernel.Portable:   "70a7aa63cf9e8520",
 	kernel.AVX2:       "4f2ff73330c8ef44",
 	kernel.AVXVNNI:    "4f2ff73330c8ef44",
+	kernel.AMXInt8:    "b6a38f0f42d3038e",
 	kernel.AVX512VNNI: "0a9f359b77ea5f35",
 }
 

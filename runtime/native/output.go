@@ -119,8 +119,8 @@ func (e *Engine) normalize() {
 	m := e.w.vocab
 	width := m.Panels() * kernel.Panel
 	n := min(normalizerRows, len(list))
-	a := e.k.NewActivations(m.Weights, roundUp(n, kernel.TileRows), e.info.Width, true)
-	logits := make([]float32, roundUp(n, kernel.TileRows)*width)
+	a := e.k.NewActivations(m.Weights, roundUp(n, e.k.TileRows()), e.info.Width, true)
+	logits := make([]float32, roundUp(n, e.k.TileRows())*width)
 	for len(list) > 0 {
 		n = min(normalizerRows, len(list))
 		for i, z := range list[:n] {

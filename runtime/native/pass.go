@@ -24,6 +24,8 @@ type pass struct {
 	pre     *prefix
 	into    *prefix // takes the keys and values; nil if they are not kept
 	precise bool    // 16-bit activations for all rows, not just the wanted ones
+	apart   bool    // wanted rows are rounded more finely than the others
+	share   int     // rows that a thread takes at once
 	plans   []plan
 	spans   []span
 	rowOf   []int32 // the row of each slot
@@ -31,9 +33,9 @@ type pass struct {
 	wanted  []int   // for each want, the late row that answers it, from 0
 	early   int     // rows that nothing is wanted of
 	late    int     // wanted rows, from lateAt on
-	lateAt  int     // a multiple of a tile
+	lateAt  int     // behind the early rows; where they are apart, a multiple of a tile
 	layer   int
-	first   int // first row that the sections compute: 0, or lateAt in the end
+	first   int // first row that the sections compute: 0, or in the end that of lateAt's tile
 
 	x       []float32 // residual stream [rows][Width]
 	qkv     []float32 // [rows][heads, keys, values]
@@ -64,7 +66,8 @@ type mulTask struct {
 	c []float32
 }
 
-// rowInputs are the inputs of a product: of the early rows and of the late ones.
+// rowInputs are the inputs of a product: of the early rows and of the late ones,
+// or of all rows in early.
 type rowInputs struct{ early, late *kernel.Activations }
 
 // inputKind is what a product asks of its inputs.
@@ -77,6 +80,10 @@ type inputKind struct {
 
 // write sets where the running sections quantise rows to: the inputs of m.
 func (s *pass) write(m *kernel.Matrix) {
+	if !s.apart {
+		s.to = rowInputs{early: s.inputsOf(m, false, s.rows())}
+		return
+	}
 	s.to = rowInputs{s.inputsOf(m, false, s.early), s.inputsOf(m, true, s.late)}
 }
 
@@ -136,6 +143,11 @@ type job struct {
 func (s *pass) forward(ctx context.Context, j job) error {
 	s.pre, s.into = j.pre, j.into
 	s.precise = s.w.precision != Int8 || j.into != nil && j.into == j.pre
+	s.apart = !s.precise && s.w.coarse && s.k.Coarse()
+	s.share = fewRows
+	if s.apart {
+		s.share = s.k.TileRows()
+	}
 	s.early, s.late, s.first = 0, 0, 0
 	s.plan(j.trees, j.before)
 	s.reserve()
@@ -170,7 +182,7 @@ func (s *pass) attention(last bool) {
 		s.perRow(&s.do.norm)
 	}
 	s.product(l.qkv, s.qkv)
-	s.run((len(s.rowOf)+kernel.TileRows-1)/kernel.TileRows, &s.do.rotate)
+	s.run((len(s.rowOf)+s.share-1)/s.share, &s.do.rotate)
 	if s.into != nil {
 		s.run(s.w.cfg.KVHeads*roundUp(s.early, kernel.Block)/kernel.Block, &s.do.keepValues)
 	}
@@ -178,7 +190,7 @@ func (s *pass) attention(last bool) {
 		return
 	}
 	if last {
-		s.first = s.lateAt
+		s.first = s.lateAt / s.k.TileRows() * s.k.TileRows()
 	}
 	s.run(len(s.spans)*s.w.cfg.KVHeads, &s.do.attend)
 	s.write(l.out)
@@ -205,18 +217,22 @@ func (s *pass) feedForward() {
 // rows is the number of rows in the buffers.
 func (s *pass) rows() int { return s.lateAt + s.late }
 
-// perRow shares the rows out in tiles.
+// fewRows is how many rows are shared out at once where no tile must be.
+const fewRows = 4
+
+// perRow shares the rows out.
 func (s *pass) perRow(work *task) {
-	s.run((s.rows()-s.first+kernel.TileRows-1)/kernel.TileRows, work)
+	s.run((s.rows()-s.first+s.share-1)/s.share, work)
 }
 
-// tile returns the rows of an item of perRow: early or late ones.
+// tile returns the rows of an item of perRow: early or late ones where those are
+// apart.
 func (s *pass) tile(item int) (lo, hi int) {
-	lo = s.first + item*kernel.TileRows
-	if lo < s.lateAt {
-		return lo, min(lo+kernel.TileRows, s.early)
+	lo = s.first + item*s.share
+	if s.apart && lo < s.lateAt {
+		return lo, min(lo+s.share, s.early)
 	}
-	return lo, min(lo+kernel.TileRows, s.rows())
+	return lo, min(lo+s.share, s.rows())
 }
 
 // product multiplies the inputs written last with m.
@@ -237,6 +253,10 @@ func (s *pass) multiply(_, item int) {
 	m, c, n := s.mul.m, s.mul.c, s.pieces(s.mul.m)
 	width := m.Panels() * kernel.Panel
 	lo, hi := item*m.Panels()/n, (item+1)*m.Panels()/n
+	if !s.apart {
+		s.k.MulPanels(m, s.to.early, lo, hi, s.first, s.rows(), c, width)
+		return
+	}
 	for p := lo; p < hi; p++ { // a panel serves the late rows, too, while it is near
 		if s.first == 0 {
 			s.k.MulPanels(m, s.to.early, p, p+1, 0, s.early, c, width)
@@ -247,7 +267,7 @@ func (s *pass) multiply(_, item int) {
 
 // quantize stores x × scale × w as row r of the next product's inputs.
 func (s *pass) quantize(r int, x, w []float32, scale float32) {
-	if r < s.lateAt {
+	if !s.apart || r < s.lateAt {
 		s.k.Quantize(s.to.early, r, x, w, scale)
 	} else {
 		s.k.Quantize(s.to.late, r-s.lateAt, x, w, scale)

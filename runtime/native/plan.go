@@ -31,7 +31,7 @@ type span struct {
 
 // spanRows is about how many query rows attend together: enough to reuse a key
 // panel, few enough that their scores stay in cache.
-const spanRows = 24
+const spanRows = 72
 
 // plan lays the trees out. A node's slot is its place in the order of the trees;
 // its row is its place in the buffers of the layers: wanted nodes come behind all
@@ -120,7 +120,10 @@ func (s *pass) assignRows() {
 		}
 	}
 	s.early = int(early)
-	s.lateAt = roundUp(s.early, kernel.TileRows)
+	s.lateAt = s.early
+	if s.apart {
+		s.lateAt = roundUp(s.early, s.k.TileRows())
+	}
 	for i, mark := range s.rowOf {
 		if mark < 0 {
 			s.rowOf[i] = int32(s.lateAt) - mark - 1
@@ -149,7 +152,7 @@ func (s *pass) spanTree(i int) {
 // reserve grows the buffers to the planned rows, whole tiles.
 func (s *pass) reserve() {
 	c := &s.w.cfg
-	slots, heads, rows := len(s.rowOf), c.Heads*c.HeadDim, s.lateAt+roundUp(s.late, kernel.TileRows)
+	slots, heads, rows := len(s.rowOf), c.Heads*c.HeadDim, roundUp(s.rows(), s.k.TileRows())
 	s.x = resize(s.x, rows*c.Width)
 	s.qkv = resize(s.qkv, rows*s.qkvWidth())
 	s.q = resize(s.q, slots*heads)
@@ -175,7 +178,7 @@ func (s *pass) reserveScratch() {
 		}
 		columns = max(columns, n)
 	}
-	rows := roundUp(max(spanRows, s.group()), kernel.TileRows) + kernel.TileRows
+	rows := roundUp(max(spanRows, s.group()), s.k.TileRows()) + s.k.TileRows()
 	for i := range s.scratch {
 		t := &s.scratch[i]
 		t.scores = resize(t.scores, rows*columns)

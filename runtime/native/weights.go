@@ -3,6 +3,7 @@ package native
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"cubby/models/checkpoint"
 	"cubby/models/gguf"
@@ -20,6 +21,7 @@ type layer struct {
 type weights struct {
 	cfg        checkpoint.Config
 	precision  Precision
+	coarse     bool // has int8 weights, whose activations may be rounded to 8 bits
 	layers     []layer
 	embedding  checkpoint.Tensor // rows looked up as stored
 	output     checkpoint.Tensor // logit rows; the embedding where the head is tied
@@ -81,6 +83,10 @@ func newWeights(ck checkpoint.Checkpoint, precision Precision) (*weights, error)
 		l.attnNorm, l.ffnNorm, l.extras = vector(t.attnNorm), vector(t.ffnNorm), w.extras(ck, i)
 		w.products = append(w.products, t.products(l, headRows(&w.cfg))...)
 	}
+	w.coarse = slices.ContainsFunc(w.products, func(p product) bool {
+		kind, _, _ := w.shape(p.parts)
+		return kind == kernel.Int8
+	})
 	return w, nil
 }
 

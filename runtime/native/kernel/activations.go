@@ -6,17 +6,17 @@ import (
 )
 
 // Activations holds rows of a layer's inputs as the product with one kind of
-// weights wants them: integers in blocks of 32, each with its scale
-// max|x|/steps, or floats.
+// weights wants them: integers in blocks of 32, or whole rows where a level
+// splits them, each with its scale max|x|/steps; or floats.
 type Activations struct {
 	Rows, K  int
 	encoding encoding
 	unsigned bool // the weights are, see layout
 	steps    float32
-	words    []int16   // [tile][K/32][TileRows][32]
-	bytes    []int8    // likewise; planes: [half tile][K/32][TileRows/2][high, low][32]
+	words    []int16   // [tile][K/32][tileRows][32]
+	bytes    []int8    // likewise; planes: [half tile][K/32][tileRows/2][high, low][32]; split: see splitAt
 	offsets  []int32   // where unsigned: −128 × a block's sum, [tile][K/32][6 rows or planes]
-	scales   []float32 // [tile][K/32][TileRows], planes: [half tile][K/32][TileRows/2]
+	scales   []float32 // [tile][K/32][tileRows], planes: [half tile][K/32][tileRows/2]; split: [Rows]
 	floats   []float32 // [Rows][K]
 }
 
@@ -27,6 +27,7 @@ const (
 	inWords  encoding = iota
 	inBytes           // for a byte dot product
 	inPlanes          // 16 bits for a byte dot product: 256·high + low, both int8
+	inSplit           // the same for a tile product of bytes, one scale a row
 	inFloats
 )
 
@@ -52,6 +53,8 @@ func (k *Kernel) NewActivations(w Weights, rows, kk int, precise bool) *Activati
 	switch {
 	case w == Float32:
 		a.encoding = inFloats
+	case k.splits:
+		a.encoding, a.steps = inSplit, preciseSteps
 	case w == Int8 && k.dotsBytes && precise:
 		a.encoding = inPlanes
 	case w == Int8 && k.dotsBytes:
@@ -65,7 +68,7 @@ func (k *Kernel) NewActivations(w Weights, rows, kk int, precise bool) *Activati
 // allocates only what it never had.
 func (a *Activations) Resize(rows, kk int) {
 	a.Rows, a.K = rows, kk
-	n := padRows(rows) * kk
+	n := padRows(rows, tileRows) * kk
 	switch a.encoding {
 	case inWords:
 		resize(&a.words, n)
@@ -75,6 +78,9 @@ func (a *Activations) Resize(rows, kk int) {
 		resize(&a.bytes, 2*n)
 	case inFloats:
 		resize(&a.floats, n)
+		return
+	case inSplit:
+		a.resizeSplit()
 		return
 	}
 	resize(&a.scales, n/Block)
@@ -106,26 +112,28 @@ func (k *Kernel) Quantize(a *Activations, row int, x, w []float32, scale float32
 		k.quantizeBytes(a, row, x, w, scale)
 	case inPlanes:
 		quantizePlanes(a, row, x, w, scale)
+	case inSplit:
+		k.quantizeSplit(a, row, x, w, scale)
 	case inFloats:
 		scaleRow(a.floats[row*a.K:(row+1)*a.K], x, w, scale)
 	}
 }
 
 // at returns where block 0 of a row starts: the index of its integers, and of
-// its scale. The next block is TileRows*Block, or TileRows, on.
+// its scale. The next block is tileRows*Block, or tileRows, on.
 func (a *Activations) at(row int) (q, scale int) {
-	tile, r := row/TileRows, row%TileRows
-	return tile*TileRows*a.K + r*Block, tile*TileRows*(a.K/Block) + r
+	tile, r := row/tileRows, row%tileRows
+	return tile*tileRows*a.K + r*Block, tile*tileRows*(a.K/Block) + r
 }
 
 // halfTile is how many rows of two planes fill a tile.
-const halfTile = TileRows / 2
+const halfTile = tileRows / 2
 
 // planesAt is at for planes: the index of the high one of block 0; the low one
-// follows. The next block is TileRows*Block, or halfTile, on.
+// follows. The next block is tileRows*Block, or halfTile, on.
 func (a *Activations) planesAt(row int) (q, scale int) {
 	tile, r := row/halfTile, row%halfTile
-	return tile*TileRows*a.K + 2*r*Block, tile*halfTile*(a.K/Block) + r
+	return tile*tileRows*a.K + 2*r*Block, tile*halfTile*(a.K/Block) + r
 }
 
 // quantizePlanes rounds as the other encodings do and splits each integer into
@@ -148,7 +156,7 @@ func quantizePlanes(a *Activations, row int, x, w []float32, scale float32) {
 		if a.unsigned {
 			a.offsets[qi/Block], a.offsets[qi/Block+1] = -weightOffset*sums[0], -weightOffset*sums[1]
 		}
-		qi, si = qi+TileRows*Block, si+halfTile
+		qi, si = qi+tileRows*Block, si+halfTile
 	}
 }
 

@@ -85,7 +85,8 @@ func checkQuantized(t *testing.T, name string, x []float32, q []int16, scale, st
 }
 
 // TestQuantizeSameAtAllLevels checks that every level gives the portable
-// level's integers and scales, bit for bit, with and without weights.
+// level's integers and scales, or those that split rows are defined to have, bit
+// for bit, with and without weights.
 func TestQuantizeSameAtAllLevels(t *testing.T) {
 	plain, err := New(string(Portable))
 	if err != nil {
@@ -94,7 +95,7 @@ func TestQuantizeSameAtAllLevels(t *testing.T) {
 	eachProduct(t, func(t *testing.T, k *Kernel, p product) {
 		r := newRand()
 		for range 400 {
-			kk, rows := Block*(1+r.IntN(20)), 1+r.IntN(14)
+			kk, rows := Block*(1+r.IntN(20)), 1+r.IntN(40)
 			row := r.IntN(rows)
 			x, w, scale := normal(r, kk), normal(r, kk), float32(math.Exp(r.NormFloat64()*10))
 			if r.IntN(2) == 0 {
@@ -104,6 +105,11 @@ func TestQuantizeSameAtAllLevels(t *testing.T) {
 			plain.Quantize(want, row, x, w, scale)
 			k.Quantize(got, row, x, w, scale)
 			q0, s0 := quants(want, row)
+			if k.splits {
+				var one float32
+				q0, one = splitRow(x, w, scale)
+				s0 = slices.Repeat([]float32{one}, kk/Block)
+			}
 			q1, s1 := quants(got, row)
 			if !slices.Equal(q0, q1) || !sameBits(s0, s1) {
 				t.Fatalf("row %d of %d × %d: %v %v, want %v %v", row, rows, kk, q1, s1, q0, s0)
@@ -116,9 +122,9 @@ func TestQuantizeSameAtAllLevels(t *testing.T) {
 func TestQuantizeLeavesOtherRows(t *testing.T) {
 	eachProduct(t, func(t *testing.T, k *Kernel, p product) {
 		r := newRand()
-		a := p.activations(r, k, 13, 96)
-		for row := range 13 {
-			var before [13][]int16
+		a := p.activations(r, k, 19, 96)
+		for row := range 19 {
+			var before [19][]int16
 			for i := range before {
 				before[i], _ = quants(a, i)
 			}
@@ -138,14 +144,14 @@ func TestPoisonedRow(t *testing.T) {
 	eachProduct(t, func(t *testing.T, k *Kernel, p product) {
 		r := newRand()
 		m, a := p.matrix(r, k, 32, 64).m, p.activations(r, k, 6, 64)
-		clean, c := make([]float32, 6*32), make([]float32, 6*32)
+		clean, c := make([]float32, padRows(6, k.tileRows)*32), make([]float32, padRows(6, k.tileRows)*32)
 		k.MulPanels(m, a, 0, 1, 0, 6, clean, 32)
 		for _, bad := range []float32{inf, -inf, nan} {
 			x := normal(r, 64)
 			x[40] = bad
 			k.Quantize(a, 2, x, nil, 1)
 			k.MulPanels(m, a, 0, 1, 0, 6, c, 32)
-			for i, v := range c {
+			for i, v := range c[:6*32] {
 				if poisoned := i/32 == 2; poisoned != (v != v) || !poisoned && v != clean[i] {
 					t.Fatalf("%v in row 2: row %d, column %d is %v", bad, i/32, i%32, v)
 				}

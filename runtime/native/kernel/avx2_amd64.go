@@ -10,6 +10,7 @@ func avx2() *Kernel {
 	t := &tiles{words: mulTileAVX2, fine: mulFineTileAVX2}
 	return &Kernel{
 		level:         AVX2,
+		tileRows:      tileRows,
 		layouts:       [3]layout{Int8: pairs, Int12: pairs},
 		quantizeWords: wordsWith(quantizeAVX2),
 		mulPanels:     t.mulPanels,
@@ -40,11 +41,11 @@ func avxVNNI() *Kernel {
 
 func gemmF32AVX2(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {
 	ap, bp := unsafe.SliceData(a), unsafe.SliceData(b)
-	for r := 0; r < rows; r += TileRows {
+	for r := 0; r < rows; r += tileRows {
 		if kk > 0 {
 			ap = &a[r*lda]
 		}
-		n := min(rows-r, TileRows)
+		n := min(rows-r, tileRows)
 		for j := 0; j < Panel; j += stripAVX2 {
 			if kk > 0 {
 				bp = &b[j]

@@ -2040,14 +2040,12 @@ block:
 	RET
 
 // func quantizeAVX2(x *float32, w *float32, scale float32, steps float32, blocks int, q *int16, scales *float32)
-// Requires: AVX, AVX2, SSE
+// Requires: AVX, AVX2
 TEXT ·quantizeAVX2(SB), NOSPLIT, $0-48
 	MOVQ         x+0(FP), AX
 	MOVQ         w+8(FP), CX
-	MOVSS        scale+16(FP), X0
-	VBROADCASTSS X0, Y0
-	MOVSS        steps+20(FP), X1
-	VBROADCASTSS X1, Y1
+	VBROADCASTSS scale+16(FP), Y0
+	VBROADCASTSS steps+20(FP), Y1
 	MOVQ         blocks+24(FP), DX
 	MOVQ         q+32(FP), BX
 	MOVQ         scales+40(FP), SI
@@ -2126,14 +2124,12 @@ clear:
 	JMP     next
 
 // func quantizeBytesAVX2(x *float32, w *float32, scale float32, steps float32, blocks int, q *int8, offsets *int32, scales *float32)
-// Requires: AVX, AVX2, SSE
+// Requires: AVX, AVX2
 TEXT ·quantizeBytesAVX2(SB), NOSPLIT, $0-56
 	MOVQ         x+0(FP), AX
 	MOVQ         w+8(FP), CX
-	MOVSS        scale+16(FP), X0
-	VBROADCASTSS X0, Y0
-	MOVSS        steps+20(FP), X1
-	VBROADCASTSS X1, Y1
+	VBROADCASTSS scale+16(FP), Y0
+	VBROADCASTSS steps+20(FP), Y1
 	MOVQ         blocks+24(FP), DX
 	MOVQ         q+32(FP), BX
 	MOVQ         scales+48(FP), SI
@@ -2408,7 +2404,7 @@ done:
 	RET
 
 // func sumSquaresAVX2(x *float32, n int) float32
-// Requires: AVX, FMA3, SSE
+// Requires: AVX, FMA3
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-20
 	MOVQ   x+0(FP), AX
 	MOVQ   n+8(FP), CX
@@ -2438,12 +2434,12 @@ loop:
 	VADDPS       X1, X0, X0
 	VPERMILPS    $0xb1, X0, X1
 	VADDPS       X1, X0, X0
-	MOVSS        X0, ret+16(FP)
+	VMOVSS       X0, ret+16(FP)
 	VZEROUPPER
 	RET
 
 // func dotAVX2(x *float32, y *float32, n int) float32
-// Requires: AVX, FMA3, SSE
+// Requires: AVX, FMA3
 TEXT ·dotAVX2(SB), NOSPLIT, $0-28
 	MOVQ   x+0(FP), AX
 	MOVQ   y+8(FP), CX
@@ -2475,7 +2471,7 @@ loop:
 	VADDPS       X1, X0, X0
 	VPERMILPS    $0xb1, X0, X1
 	VADDPS       X1, X0, X0
-	MOVSS        X0, ret+24(FP)
+	VMOVSS       X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
@@ -2507,12 +2503,11 @@ loop:
 	RET
 
 // func scaleAVX2(x *float32, n int, s float32)
-// Requires: AVX, AVX2, SSE
+// Requires: AVX
 TEXT ·scaleAVX2(SB), NOSPLIT, $0-20
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
-	MOVSS        s+16(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS s+16(FP), Y0
 
 loop:
 	VMULPS  (AX), Y0, Y1
@@ -2530,7 +2525,7 @@ loop:
 	RET
 
 // func maxAVX2(x *float32, n int) float32
-// Requires: AVX, SSE
+// Requires: AVX
 TEXT ·maxAVX2(SB), NOSPLIT, $0-20
 	MOVQ    x+0(FP), AX
 	MOVQ    n+8(FP), CX
@@ -2556,17 +2551,16 @@ loop:
 	VMAXPS       X1, X0, X0
 	VPERMILPS    $0xb1, X0, X1
 	VMAXPS       X1, X0, X0
-	MOVSS        X0, ret+16(FP)
+	VMOVSS       X0, ret+16(FP)
 	VZEROUPPER
 	RET
 
 // func expSumAVX2(x *float32, n int, max float32) float32
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·expSumAVX2(SB), NOSPLIT, $0-28
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
-	MOVSS        max+16(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS max+16(FP), Y0
 	VXORPS       Y1, Y1, Y1
 	VXORPS       Y2, Y2, Y2
 
@@ -2685,17 +2679,16 @@ loop:
 	VADDPS       X0, X1, X1
 	VPERMILPS    $0xb1, X1, X0
 	VADDPS       X0, X1, X1
-	MOVSS        X1, ret+24(FP)
+	VMOVSS       X1, ret+24(FP)
 	VZEROUPPER
 	RET
 
 // func sumExpAVX2(x *float32, n int, max float32) float32
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·sumExpAVX2(SB), NOSPLIT, $0-28
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
-	MOVSS        max+16(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS max+16(FP), Y0
 	VXORPS       Y1, Y1, Y1
 	VXORPS       Y2, Y2, Y2
 
@@ -2810,7 +2803,7 @@ loop:
 	VADDPS       X0, X1, X1
 	VPERMILPS    $0xb1, X1, X0
 	VADDPS       X0, X1, X1
-	MOVSS        X1, ret+24(FP)
+	VMOVSS       X1, ret+24(FP)
 	VZEROUPPER
 	RET
 
@@ -3080,13 +3073,12 @@ loop:
 	RET
 
 // func scaleMulAVX2(x *float32, w *float32, n int, s float32)
-// Requires: AVX, AVX2, SSE
+// Requires: AVX
 TEXT ·scaleMulAVX2(SB), NOSPLIT, $0-28
 	MOVQ         x+0(FP), AX
 	MOVQ         w+8(FP), CX
 	MOVQ         n+16(FP), DX
-	MOVSS        s+24(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS s+24(FP), Y0
 
 loop:
 	VMULPS  (AX), Y0, Y1

@@ -6,6 +6,7 @@ func avx512() *Kernel {
 	t := &tiles{fine: mulFineTileAVX512, bytes: mulBytesTileAVX512, planes: mulPlanesTileAVX512}
 	return &Kernel{
 		level:         AVX512VNNI,
+		tileRows:      tileRows,
 		layouts:       [3]layout{Int8: {strip: Panel, group: 4, unsigned: true}, Int12: {strip: Panel, group: 2}},
 		dotsBytes:     true,
 		quantizeWords: wordsWith(quantizeAVX512),
@@ -28,10 +29,10 @@ func avx512() *Kernel {
 
 func gemmF32AVX512(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {
 	ap := unsafe.SliceData(a)
-	for r := 0; r < rows; r += TileRows {
+	for r := 0; r < rows; r += tileRows {
 		if kk > 0 {
 			ap = &a[r*lda]
 		}
-		gemmTileAVX512(min(rows-r, TileRows), kk, ap, 4*lda, unsafe.SliceData(b), 4*ldb, &c[r*ldc], 4*ldc, accumulate)
+		gemmTileAVX512(min(rows-r, tileRows), kk, ap, 4*lda, unsafe.SliceData(b), 4*ldb, &c[r*ldc], 4*ldc, accumulate)
 	}
 }

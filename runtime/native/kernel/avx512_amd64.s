@@ -1207,14 +1207,12 @@ block:
 	RET
 
 // func quantizeAVX512(x *float32, w *float32, scale float32, steps float32, blocks int, q *int16, scales *float32)
-// Requires: AVX, AVX2, AVX512F, SSE
+// Requires: AVX, AVX2, AVX512F
 TEXT ·quantizeAVX512(SB), NOSPLIT, $0-48
 	MOVQ         x+0(FP), AX
 	MOVQ         w+8(FP), CX
-	MOVSS        scale+16(FP), X0
-	VBROADCASTSS X0, Z0
-	MOVSS        steps+20(FP), X1
-	VBROADCASTSS X1, Z1
+	VBROADCASTSS scale+16(FP), Z0
+	VBROADCASTSS steps+20(FP), Z1
 	MOVQ         blocks+24(FP), DX
 	MOVQ         q+32(FP), BX
 	MOVQ         scales+40(FP), SI
@@ -1279,14 +1277,12 @@ clear:
 	JMP     next
 
 // func quantizeBytesAVX512(x *float32, w *float32, scale float32, steps float32, blocks int, q *int8, offsets *int32, scales *float32)
-// Requires: AVX, AVX2, AVX512F, SSE
+// Requires: AVX, AVX2, AVX512F
 TEXT ·quantizeBytesAVX512(SB), NOSPLIT, $0-56
 	MOVQ         x+0(FP), AX
 	MOVQ         w+8(FP), CX
-	MOVSS        scale+16(FP), X0
-	VBROADCASTSS X0, Z0
-	MOVSS        steps+20(FP), X1
-	VBROADCASTSS X1, Z1
+	VBROADCASTSS scale+16(FP), Z0
+	VBROADCASTSS steps+20(FP), Z1
 	MOVQ         blocks+24(FP), DX
 	MOVQ         q+32(FP), BX
 	MOVQ         scales+48(FP), SI
@@ -1547,7 +1543,7 @@ done:
 	RET
 
 // func sumSquaresAVX512(x *float32, n int) float32
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F
 TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-20
 	MOVQ   x+0(FP), AX
 	MOVQ   n+8(FP), CX
@@ -1571,12 +1567,12 @@ loop:
 	VADDPS        X1, X0, X0
 	VPERMILPS     $0xb1, X0, X1
 	VADDPS        X1, X0, X0
-	MOVSS         X0, ret+16(FP)
+	VMOVSS        X0, ret+16(FP)
 	VZEROUPPER
 	RET
 
 // func dotAVX512(x *float32, y *float32, n int) float32
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F
 TEXT ·dotAVX512(SB), NOSPLIT, $0-28
 	MOVQ   x+0(FP), AX
 	MOVQ   y+8(FP), CX
@@ -1602,7 +1598,7 @@ loop:
 	VADDPS        X1, X0, X0
 	VPERMILPS     $0xb1, X0, X1
 	VADDPS        X1, X0, X0
-	MOVSS         X0, ret+24(FP)
+	VMOVSS        X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
@@ -1628,12 +1624,11 @@ loop:
 	RET
 
 // func scaleAVX512(x *float32, n int, s float32)
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F
 TEXT ·scaleAVX512(SB), NOSPLIT, $0-20
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
-	MOVSS        s+16(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS s+16(FP), Z0
 
 loop:
 	VMULPS  (AX), Z0, Z1
@@ -1647,7 +1642,7 @@ loop:
 	RET
 
 // func maxAVX512(x *float32, n int) float32
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F
 TEXT ·maxAVX512(SB), NOSPLIT, $0-20
 	MOVQ    x+0(FP), AX
 	MOVQ    n+8(FP), CX
@@ -1669,17 +1664,16 @@ loop:
 	VMAXPS        X1, X0, X0
 	VPERMILPS     $0xb1, X0, X1
 	VMAXPS        X1, X0, X0
-	MOVSS         X0, ret+16(FP)
+	VMOVSS        X0, ret+16(FP)
 	VZEROUPPER
 	RET
 
 // func expSumAVX512(x *float32, n int, max float32) float32
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F
 TEXT ·expSumAVX512(SB), NOSPLIT, $0-28
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
-	MOVSS        max+16(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS max+16(FP), Z0
 	VPXORQ       Z1, Z1, Z1
 	VPXORQ       Z2, Z2, Z2
 
@@ -1746,17 +1740,16 @@ loop:
 	VADDPS        X0, X1, X1
 	VPERMILPS     $0xb1, X1, X0
 	VADDPS        X0, X1, X1
-	MOVSS         X1, ret+24(FP)
+	VMOVSS        X1, ret+24(FP)
 	VZEROUPPER
 	RET
 
 // func sumExpAVX512(x *float32, n int, max float32) float32
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F
 TEXT ·sumExpAVX512(SB), NOSPLIT, $0-28
 	MOVQ         x+0(FP), AX
 	MOVQ         n+8(FP), CX
-	MOVSS        max+16(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS max+16(FP), Z0
 	VPXORQ       Z1, Z1, Z1
 	VPXORQ       Z2, Z2, Z2
 
@@ -1821,7 +1814,7 @@ loop:
 	VADDPS        X0, X1, X1
 	VPERMILPS     $0xb1, X1, X0
 	VADDPS        X0, X1, X1
-	MOVSS         X1, ret+24(FP)
+	VMOVSS        X1, ret+24(FP)
 	VZEROUPPER
 	RET
 
@@ -1971,13 +1964,12 @@ loop:
 	RET
 
 // func scaleMulAVX512(x *float32, w *float32, n int, s float32)
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F
 TEXT ·scaleMulAVX512(SB), NOSPLIT, $0-28
 	MOVQ         x+0(FP), AX
 	MOVQ         w+8(FP), CX
 	MOVQ         n+16(FP), DX
-	MOVSS        s+24(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS s+24(FP), Z0
 
 loop:
 	VMULPS  (AX), Z0, Z1

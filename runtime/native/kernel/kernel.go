@@ -29,9 +29,8 @@ const (
 	Block = 32
 	// Panel is the number of output columns packed together.
 	Panel = 32
-	// TileRows is the number of rows multiplied at once: rows of products are
-	// padded to a multiple of it.
-	TileRows = 6
+	// tileRows is the number of rows that most levels multiply at once.
+	tileRows = 6
 )
 
 // Level names a family of CPU instructions.
@@ -42,6 +41,7 @@ const (
 	AVX2       Level = "avx2"       // x86-64 with AVX2 and FMA
 	AVXVNNI    Level = "avxvnni"    // the same and AVX-VNNI
 	AVX512VNNI Level = "avx512vnni" // x86-64 with AVX-512 F, BW, VL, DQ and VNNI
+	AMXInt8    Level = "amxint8"    // the same with AVX-512 VBMI, and AMX tiles of bytes
 	NEON       Level = "neon"       // arm64
 	NEONDot    Level = "neondot"    // arm64 with the dot product of bytes, SDOT
 )
@@ -52,10 +52,13 @@ const (
 type Kernel struct {
 	level     Level
 	layouts   [3]layout // by kind of weights
-	dotsBytes bool      // has a dot product of bytes
+	tileRows  int
+	dotsBytes bool // has a dot product of bytes
+	splits    bool // takes activations of 16 bits alone, one scale a row, see inSplit
 
 	quantizeWords func(a *Activations, row int, x, w []float32, scale float32)
 	quantizeBytes func(a *Activations, row int, x, w []float32, scale float32) // where it dots bytes
+	quantizeSplit func(a *Activations, row int, x, w []float32, scale float32) // where it splits
 	mulPanels     func(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int)
 	gemmF32       func(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool)
 	sumSquares    func(x []float32) float32
@@ -70,6 +73,14 @@ type Kernel struct {
 	scaleMul      func(x, w []float32, s float32)
 	rope          func(x, cos, sin []float32)
 }
+
+// TileRows returns the number of rows multiplied at once: rows of products are
+// padded to a multiple of it.
+func (k *Kernel) TileRows() int { return k.tileRows }
+
+// Coarse says whether products with int8 weights are faster with activations of
+// 8 bits than with 16.
+func (k *Kernel) Coarse() bool { return !k.splits }
 
 // Level returns the level whose functions k holds.
 func (k *Kernel) Level() Level { return k.level }

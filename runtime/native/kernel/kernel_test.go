@@ -108,7 +108,7 @@ func TestNoAllocations(t *testing.T) {
 	eachProduct(t, func(t *testing.T, k *Kernel, p product) {
 		r := newRand()
 		m, a := p.matrix(r, k, 64, 64).m, p.activations(r, k, 12, 64)
-		x, y, c := normal(r, 64), normal(r, 64), make([]float32, 12*64)
+		x, y, c := normal(r, 64), normal(r, 64), make([]float32, padRows(12, k.tileRows)*64)
 		if n := testing.AllocsPerRun(10, func() {
 			k.Quantize(a, 3, x, y, 2)
 			k.MulPanels(m, a, 0, 2, 0, 12, c, 64)

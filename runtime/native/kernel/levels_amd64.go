@@ -8,7 +8,11 @@ func vectorKernels() []*Kernel {
 	var kernels []*Kernel
 	x := &cpu.X86
 	hasAVX2 := x.HasAVX2 && x.HasFMA
-	if hasAVX2 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VNNI {
+	hasAVX512 := hasAVX2 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VNNI
+	if hasAVX512 && hasAMX() {
+		kernels = append(kernels, amx())
+	}
+	if hasAVX512 {
 		kernels = append(kernels, avx512())
 	}
 	if hasAVX2 && x.HasAVXVNNI {

@@ -181,14 +181,14 @@ func (k *Kernel) MulPanels(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []fl
 		panic(fmt.Sprintf("kernel: multiply by %s: weights of kind %d have %d inputs and were packed by %s, activations have %d in encoding %d",
 			k.level, m.Weights, m.K, m.level, a.K, a.encoding))
 	}
-	if p0 < 0 || p1 > m.Panels() || r0 < 0 || r0%TileRows != 0 || r1 > a.Rows {
+	if p0 < 0 || p1 > m.Panels() || r0 < 0 || r0%k.tileRows != 0 || r1 > a.Rows {
 		panic(fmt.Sprintf("kernel: multiply panels [%d, %d) of %d and rows [%d, %d) of %d: out of range, or the first row is no multiple of %d",
-			p0, p1, m.Panels(), r0, r1, a.Rows, TileRows))
+			p0, p1, m.Panels(), r0, r1, a.Rows, k.tileRows))
 	}
 	if p0 >= p1 || r0 >= r1 {
 		return
 	}
-	if rows := padRows(r1); ldc < p1*Panel || len(c) < (rows-1)*ldc+p1*Panel {
+	if rows := padRows(r1, k.tileRows); ldc < p1*Panel || len(c) < (rows-1)*ldc+p1*Panel {
 		panic(fmt.Sprintf("kernel: multiply into %d values with rows %d apart: %d rows of %d columns do not fit",
 			len(c), ldc, rows, p1*Panel))
 	}
@@ -203,14 +203,16 @@ func (k *Kernel) MulPanels(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []fl
 
 // fits says whether a is encoded for products with m.
 func (a *Activations) fits(m *Matrix, k *Kernel) bool {
-	switch m.Weights {
-	case Float32:
+	switch {
+	case m.Weights == Float32:
 		return a.encoding == inFloats
-	case Int12:
+	case k.splits:
+		return a.encoding == inSplit
+	case m.Weights == Int12:
 		return a.encoding == inWords && a.steps == preciseSteps
 	default:
 		return a.encoding == inBytes || a.encoding == inPlanes || a.encoding == inWords && !k.dotsBytes
 	}
 }
 
-func padRows(rows int) int { return (rows + TileRows - 1) / TileRows * TileRows }
+func padRows(rows, tile int) int { return (rows + tile - 1) / tile * tile }

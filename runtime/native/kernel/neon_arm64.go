@@ -14,6 +14,7 @@ func neon() *Kernel {
 	t := &tiles{words: mulTileNEON, fine: mulFineTileNEON}
 	return &Kernel{
 		level:         NEON,
+		tileRows:      tileRows,
 		layouts:       [3]layout{Int8: singles, Int12: singles},
 		quantizeWords: wordsWith(quantizeNEON),
 		mulPanels:     t.mulPanels,
@@ -57,11 +58,11 @@ func quantizeBytesRowNEON(a *Activations, row int, x, w []float32, scale float32
 
 func gemmF32NEON(rows, kk int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {
 	ap, bp := unsafe.SliceData(a), unsafe.SliceData(b)
-	for r := 0; r < rows; r += TileRows {
+	for r := 0; r < rows; r += tileRows {
 		if kk > 0 {
 			ap = &a[r*lda]
 		}
-		n := min(rows-r, TileRows)
+		n := min(rows-r, tileRows)
 		for j := 0; j < Panel; j += gemmNEON {
 			if kk > 0 {
 				bp = &b[j]

@@ -6,6 +6,7 @@ import "math"
 func portable() *Kernel {
 	return &Kernel{
 		level:         Portable,
+		tileRows:      tileRows,
 		layouts:       [3]layout{Int8: {strip: Panel, group: Block}, Int12: {strip: Panel, group: Block}},
 		quantizeWords: quantizePortable,
 		mulPanels:     mulPanelsPortable,

@@ -16,7 +16,7 @@ func quantizePortable(a *Activations, row int, x, w []float32, scale float32) {
 		var inverse float32
 		a.scales[si], inverse = scaleBlock(&y, x[b*Block:], blockOf(w, b), scale, a.steps)
 		roundBlock(a.words[qi:qi+Block], &y, inverse)
-		qi, si = qi+TileRows*Block, si+TileRows
+		qi, si = qi+tileRows*Block, si+tileRows
 	}
 }
 
@@ -53,7 +53,7 @@ func mulPanelsPortable(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float3
 		lo := p * Panel * m.K
 		hi := lo + Panel*a.K
 		ws := m.scales[lo/Block:]
-		for r := r0; r < r1; r += TileRows {
+		for r := r0; r < r1; r += tileRows {
 			if m.w16 != nil {
 				mulTilePortable(m.w16[lo:hi], ws, a, r, c[r*ldc+p*Panel:], ldc)
 			} else {
@@ -65,7 +65,7 @@ func mulPanelsPortable(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float3
 
 // mulTilePortable multiplies one tile of rows, from row r on, with one panel.
 func mulTilePortable[T int8 | int16](w []T, ws []float32, a *Activations, r int, c []float32, ldc int) {
-	var out [TileRows]*[Panel]float32
+	var out [tileRows]*[Panel]float32
 	for i := range out {
 		out[i] = (*[Panel]float32)(c[i*ldc:])
 		clear(out[i][:])
@@ -73,27 +73,27 @@ func mulTilePortable[T int8 | int16](w []T, ws []float32, a *Activations, r int,
 	qi, si := a.at(r)
 	var rows sixRows
 	for len(w) > 0 {
-		rows.pack(a.words[qi : qi+TileRows*Block])
-		scales := (*[TileRows]float32)(a.scales[si:])
+		rows.pack(a.words[qi : qi+tileRows*Block])
+		scales := (*[tileRows]float32)(a.scales[si:])
 		for j := range Panel {
 			for i, sum := range dotRows(&rows, (*[Block]T)(w[j*Block:])) {
 				addTwo(out[2*i:], j, sum, ws[j], scales[2*i:])
 			}
 		}
 		w, ws = w[Panel*Block:], ws[Panel:]
-		qi, si = qi+TileRows*Block, si+TileRows
+		qi, si = qi+tileRows*Block, si+tileRows
 	}
 }
 
 // sixRows is one block of a tile with two rows in each int64, a field apart: one
 // multiplication by a weight serves two rows.
-type sixRows [Block][TileRows / 2]int64
+type sixRows [Block][tileRows / 2]int64
 
 // field is the width in bits of one row's sum.
 const field = 32
 
 func (s *sixRows) pack(q []int16) {
-	for pair := range TileRows / 2 {
+	for pair := range tileRows / 2 {
 		low, high := (*[Block]int16)(q[2*pair*Block:]), (*[Block]int16)(q[(2*pair+1)*Block:])
 		for i := range s {
 			s[i][pair] = int64(low[i]) + int64(high[i])<<field
@@ -102,7 +102,7 @@ func (s *sixRows) pack(q []int16) {
 }
 
 // dotRows returns the sums of the rows' products with w, two to a number.
-func dotRows[T int8 | int16](s *sixRows, w *[Block]T) [TileRows / 2]int64 {
+func dotRows[T int8 | int16](s *sixRows, w *[Block]T) [tileRows / 2]int64 {
 	var a, b, c int64
 	for i, v := range w {
 		x := int64(v)

@@ -25,7 +25,7 @@ func multiplied(k *Kernel, m *Matrix) []float32 {
 		k.Quantize(a, row, normal(r, m.K), nil, 1)
 	}
 	width := m.Panels() * Panel
-	c := make([]float32, padRows(rows)*width)
+	c := make([]float32, padRows(rows, k.tileRows)*width)
 	k.MulPanels(m, a, 0, m.Panels(), 0, rows, c, width)
 	return c[:rows*width]
 }
@@ -72,6 +72,7 @@ var packedHashes = map[Level][3]string{
 	Portable:   {"ee7666afb9ac3f8d", "a1324e6a14e4d479", "b45ff86afe847a46"},
 	AVX2:       {"6758eef003f6d69b", "7e14d491a76f788e", "b45ff86afe847a46"},
 	AVXVNNI:    {"ffd2710f75d70aef", "7e14d491a76f788e", "b45ff86afe847a46"},
+	AMXInt8:    {"9ae4c12c7af20f03", "c55632960e4adf3d", "b45ff86afe847a46"},
 	AVX512VNNI: {"bf1451c76b3ef492", "cc060ccda75d5b22", "b45ff86afe847a46"},
 	NEON:       {"efd26edff92271ff", "0eae848e7a8219ea", "b45ff86afe847a46"},
 	NEONDot:    {"c263f88fd5c57037", "0eae848e7a8219ea", "b45ff86afe847a46"},

@@ -16,7 +16,7 @@ type tiles struct {
 type bytesTileFunc func(blocks int, a *int8, offsets *int32, as *float32, w *int8, ws *float32, c *float32, ldc int, ahead uintptr)
 
 func (t *tiles) mulPanels(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ldc int) {
-	blocks, step, strip := a.K/Block, TileRows, m.layout.strip
+	blocks, step, strip := a.K/Block, tileRows, m.layout.strip
 	if a.encoding == inPlanes {
 		step = halfTile
 	}

@@ -20,7 +20,7 @@ func (v *vectors) sumSquares() {
 			VFMADD231PS(t, t, a)
 		}
 	})
-	Store(v.reduce(VADDPS, tree(VADDPS, acc)), ReturnIndex(0))
+	v.result(v.reduce(VADDPS, tree(VADDPS, acc)))
 	end()
 }
 
@@ -38,7 +38,7 @@ func (v *vectors) dot() {
 			VFMADD231PS(v.at(y, i), t, a)
 		}
 	})
-	Store(v.reduce(VADDPS, tree(VADDPS, acc)), ReturnIndex(0))
+	v.result(v.reduce(VADDPS, tree(VADDPS, acc)))
 	end()
 }
 
@@ -97,7 +97,7 @@ func (v *vectors) max() {
 			VMAXPS(v.at(x, i), a, a)
 		}
 	})
-	Store(v.reduce(VMAXPS, tree(VMAXPS, acc)), ReturnIndex(0))
+	v.result(v.reduce(VMAXPS, tree(VMAXPS, acc)))
 	end()
 }
 

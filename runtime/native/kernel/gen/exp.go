@@ -78,7 +78,7 @@ func (v *vectors) expSum(name string, store bool) {
 			VADDPS(e, sums[i%2], sums[i%2])
 		}
 	})
-	Store(v.reduce(VADDPS, tree(VADDPS, sums)), ReturnIndex(0))
+	v.result(v.reduce(VADDPS, tree(VADDPS, sums)))
 	end()
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 func main() {
-	level := flag.String("level", "", "level to write: avx2 or avx512")
+	level := flag.String("level", "", "level to write: avx2, avx512 or amx")
 	flag.Parse()
 	switch *level {
 	case "avx2":
@@ -31,8 +31,13 @@ func main() {
 		mulBytesTileAVX512("mulBytesTile", false)
 		mulBytesTileAVX512("mulPlanesTile", true)
 		v.all()
+	case "amx":
+		consts := amxConstants()
+		mulPanelAMX(consts, "mulPanelBytes", 1)
+		mulPanelAMX(consts, "mulPanelWords", 2)
+		quantizeSplitAMX()
 	default:
-		log.Fatalf("-level %q: want avx2 or avx512", *level)
+		log.Fatalf("-level %q: want avx2, avx512 or amx", *level)
 	}
 	Generate()
 }

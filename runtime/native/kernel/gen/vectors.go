@@ -5,6 +5,7 @@ import (
 	"math"
 
 	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/gotypes"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -102,12 +103,24 @@ func (v *vectors) zero(r reg.VecVirtual) {
 	}
 }
 
-// broadcast spreads a float parameter over a vector.
+// broadcast spreads a float parameter over a vector. Load would take it through
+// MOVSS, which on Intel's processors waits for more than a hundred nanoseconds
+// while the upper halves of the vector registers are in use; so would Store.
 func (v *vectors) broadcast(param string) reg.VecVirtual {
-	x, r := XMM(), v.reg()
-	Load(Param(param), x)
-	VBROADCASTSS(x, r)
+	r := v.reg()
+	VBROADCASTSS(address(Param(param)), r)
 	return r
+}
+
+// result returns lane 0 of a register.
+func (v *vectors) result(r reg.Register) { VMOVSS(r, address(ReturnIndex(0))) }
+
+func address(c gotypes.Component) Mem {
+	value, err := c.Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return value.Addr
 }
 
 // binary is a vector instruction of two sources.
