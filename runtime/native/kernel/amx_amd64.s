@@ -61,8 +61,8 @@ DATA constantsAMX<>+440(SB)/8, $0x7fffffff7fffffff
 GLOBL constantsAMX<>(SB), RODATA|NOPTR, $448
 
 // func mulPanelBytesAMX(tiles int, blocks int, a *int8, tile int, as *float32, w *int8, strip int, ws *float32, stripScales int, c *float32, ldc int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, CMOV
-TEXT ·mulPanelBytesAMX(SB), $29064-88
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, CMOV, MMX+
+TEXT ·mulPanelBytesAMX(SB), $29080-88
 	LEAQ      (SP), R15
 	ADDQ      $0x3f, R15
 	ANDQ      $-64, R15
@@ -135,7 +135,8 @@ greatest1:
 	MOVQ         ws+56(FP), R9
 	MOVQ         blocks+8(FP), R10
 	MOVQ         a+16(FP), R11
-	XORQ         R12, R12
+	XORQ         AX, AX
+	MOVQ         AX, 29000(R15)
 
 chunk:
 	MOVQ      $0x0000000c, R13
@@ -668,6 +669,17 @@ split1end:
 	SHLQ $0x0c, R14
 	ADDQ R15, R14
 	MOVQ R14, 28992(R15)
+	MOVQ R9, 29008(R15)
+	MOVQ strip+48(FP), R9
+	MOVQ R13, R12
+	SHLQ $0x09, R12
+	ADDQ R8, R12
+	CMPQ R13, R10
+	JNE  ahead
+	MOVQ w+40(FP), R12
+	LEAQ (R12)(R9*2), R12
+
+ahead:
 	MOVQ R11, SI
 	MOVQ as+32(FP), DX
 	MOVQ c+72(FP), DI
@@ -699,148 +711,153 @@ tile:
 	BYTE $0xd8
 
 step:
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xa4
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xc2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xbc
-	BYTE    $0x06
-	BYTE    $0x00
-	BYTE    $0x04
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x43
-	BYTE    $0x5e
-	BYTE    $0xd4
-	BYTE    $0xc4
-	BYTE    $0xc2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xbc
-	BYTE    $0x06
-	BYTE    $0x00
-	BYTE    $0x0c
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x43
-	BYTE    $0x5e
-	BYTE    $0xdc
-	BYTE    $0xc4
-	BYTE    $0xc2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xb4
-	BYTE    $0x06
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x4b
-	BYTE    $0x5e
-	BYTE    $0xc4
-	BYTE    $0xc4
-	BYTE    $0xc2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xbc
-	BYTE    $0x06
-	BYTE    $0x00
-	BYTE    $0x08
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x43
-	BYTE    $0x5e
-	BYTE    $0xcc
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xac
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x04
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x4b
-	BYTE    $0x5e
-	BYTE    $0xd5
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x43
-	BYTE    $0x5e
-	BYTE    $0xdd
-	ADDQ    $0x00000800, BX
-	ADDQ    $0x00001000, R14
-	CMPQ    R14, 28992(R15)
-	JNE     step
-	LEAQ    24576(R15), BX
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7a
-	BYTE    $0x4b
-	BYTE    $0x84
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7a
-	BYTE    $0x4b
-	BYTE    $0x8c
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x04
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7a
-	BYTE    $0x4b
-	BYTE    $0x94
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x08
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7a
-	BYTE    $0x4b
-	BYTE    $0x9c
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x0c
-	BYTE    $0x00
-	BYTE    $0x00
-	MOVQ    ldc+80(FP), R14
-	MOVQ    $0x00000010, AX
-	VMOVUPS 28800(R15), Z28
-	VMOVUPS 28864(R15), Z29
-	VMOVUPS 28928(R15), Z30
-	TESTQ   R12, R12
-	JNE     add
+	PREFETCHT1 (R12)
+	PREFETCHT1 (R12)(R9*1)
+	PREFETCHT1 64(R12)
+	PREFETCHT1 64(R12)(R9*1)
+	ADDQ       $0x00000080, R12
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xa4
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xc2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xbc
+	BYTE       $0x06
+	BYTE       $0x00
+	BYTE       $0x04
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x43
+	BYTE       $0x5e
+	BYTE       $0xd4
+	BYTE       $0xc4
+	BYTE       $0xc2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xbc
+	BYTE       $0x06
+	BYTE       $0x00
+	BYTE       $0x0c
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x43
+	BYTE       $0x5e
+	BYTE       $0xdc
+	BYTE       $0xc4
+	BYTE       $0xc2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xb4
+	BYTE       $0x06
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x4b
+	BYTE       $0x5e
+	BYTE       $0xc4
+	BYTE       $0xc4
+	BYTE       $0xc2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xbc
+	BYTE       $0x06
+	BYTE       $0x00
+	BYTE       $0x08
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x43
+	BYTE       $0x5e
+	BYTE       $0xcc
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xac
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x04
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x4b
+	BYTE       $0x5e
+	BYTE       $0xd5
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x43
+	BYTE       $0x5e
+	BYTE       $0xdd
+	ADDQ       $0x00000800, BX
+	ADDQ       $0x00001000, R14
+	CMPQ       R14, 28992(R15)
+	JNE        step
+	LEAQ       24576(R15), BX
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7a
+	BYTE       $0x4b
+	BYTE       $0x84
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7a
+	BYTE       $0x4b
+	BYTE       $0x8c
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x04
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7a
+	BYTE       $0x4b
+	BYTE       $0x94
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x08
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7a
+	BYTE       $0x4b
+	BYTE       $0x9c
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x0c
+	BYTE       $0x00
+	BYTE       $0x00
+	MOVQ       ldc+80(FP), R14
+	MOVQ       $0x00000010, AX
+	VMOVUPS    28800(R15), Z28
+	VMOVUPS    28864(R15), Z29
+	VMOVUPS    28928(R15), Z30
+	CMPQ       29000(R15), $0x00
+	JNE        add
 
 set:
 	VCVTDQ2PS   (BX), Z0
@@ -891,13 +908,15 @@ converted:
 	MOVQ R13, AX
 	SHLQ $0x09, AX
 	ADDQ AX, R8
+	MOVQ 29008(R15), R9
 	MOVQ R13, AX
 	SHLQ $0x06, AX
 	ADDQ AX, R9
 	MOVQ R13, AX
 	SHLQ $0x0a, AX
 	ADDQ AX, R11
-	MOVQ $0x00000001, R12
+	MOVQ $0x00000001, AX
+	MOVQ AX, 29000(R15)
 	SUBQ R13, R10
 	JNE  chunk
 	BYTE $0xc4
@@ -909,8 +928,8 @@ converted:
 	RET
 
 // func mulPanelWordsAMX(tiles int, blocks int, a *int8, tile int, as *float32, w *int16, strip int, ws *float32, stripScales int, c *float32, ldc int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, CMOV
-TEXT ·mulPanelWordsAMX(SB), $29064-88
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, CMOV, MMX+
+TEXT ·mulPanelWordsAMX(SB), $29080-88
 	LEAQ      (SP), R15
 	ADDQ      $0x3f, R15
 	ANDQ      $-64, R15
@@ -983,7 +1002,8 @@ greatest1:
 	MOVQ         ws+56(FP), R9
 	MOVQ         blocks+8(FP), R10
 	MOVQ         a+16(FP), R11
-	XORQ         R12, R12
+	XORQ         AX, AX
+	MOVQ         AX, 29000(R15)
 
 chunk:
 	MOVQ      $0x0000000c, R13
@@ -1516,6 +1536,17 @@ split1end:
 	SHLQ $0x0c, R14
 	ADDQ R15, R14
 	MOVQ R14, 28992(R15)
+	MOVQ R9, 29008(R15)
+	MOVQ strip+48(FP), R9
+	MOVQ R13, R12
+	SHLQ $0x0a, R12
+	ADDQ R8, R12
+	CMPQ R13, R10
+	JNE  ahead
+	MOVQ w+40(FP), R12
+	LEAQ (R12)(R9*2), R12
+
+ahead:
 	MOVQ R11, SI
 	MOVQ as+32(FP), DX
 	MOVQ c+72(FP), DI
@@ -1547,148 +1578,153 @@ tile:
 	BYTE $0xd8
 
 step:
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xa4
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xc2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xbc
-	BYTE    $0x06
-	BYTE    $0x00
-	BYTE    $0x04
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x43
-	BYTE    $0x5e
-	BYTE    $0xd4
-	BYTE    $0xc4
-	BYTE    $0xc2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xbc
-	BYTE    $0x06
-	BYTE    $0x00
-	BYTE    $0x0c
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x43
-	BYTE    $0x5e
-	BYTE    $0xdc
-	BYTE    $0xc4
-	BYTE    $0xc2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xb4
-	BYTE    $0x06
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x4b
-	BYTE    $0x5e
-	BYTE    $0xc4
-	BYTE    $0xc4
-	BYTE    $0xc2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xbc
-	BYTE    $0x06
-	BYTE    $0x00
-	BYTE    $0x08
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x43
-	BYTE    $0x5e
-	BYTE    $0xcc
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7b
-	BYTE    $0x4b
-	BYTE    $0xac
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x04
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x4b
-	BYTE    $0x5e
-	BYTE    $0xd5
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x43
-	BYTE    $0x5e
-	BYTE    $0xdd
-	ADDQ    $0x00000800, BX
-	ADDQ    $0x00001000, R14
-	CMPQ    R14, 28992(R15)
-	JNE     step
-	LEAQ    24576(R15), BX
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7a
-	BYTE    $0x4b
-	BYTE    $0x84
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7a
-	BYTE    $0x4b
-	BYTE    $0x8c
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x04
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7a
-	BYTE    $0x4b
-	BYTE    $0x94
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x08
-	BYTE    $0x00
-	BYTE    $0x00
-	BYTE    $0xc4
-	BYTE    $0xe2
-	BYTE    $0x7a
-	BYTE    $0x4b
-	BYTE    $0x9c
-	BYTE    $0x03
-	BYTE    $0x00
-	BYTE    $0x0c
-	BYTE    $0x00
-	BYTE    $0x00
-	MOVQ    ldc+80(FP), R14
-	MOVQ    $0x00000010, AX
-	VMOVUPS 28800(R15), Z28
-	VMOVUPS 28864(R15), Z29
-	VMOVUPS 28928(R15), Z30
-	TESTQ   R12, R12
-	JNE     add
+	PREFETCHT1 (R12)
+	PREFETCHT1 (R12)(R9*1)
+	PREFETCHT1 64(R12)
+	PREFETCHT1 64(R12)(R9*1)
+	ADDQ       $0x00000080, R12
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xa4
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xc2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xbc
+	BYTE       $0x06
+	BYTE       $0x00
+	BYTE       $0x04
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x43
+	BYTE       $0x5e
+	BYTE       $0xd4
+	BYTE       $0xc4
+	BYTE       $0xc2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xbc
+	BYTE       $0x06
+	BYTE       $0x00
+	BYTE       $0x0c
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x43
+	BYTE       $0x5e
+	BYTE       $0xdc
+	BYTE       $0xc4
+	BYTE       $0xc2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xb4
+	BYTE       $0x06
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x4b
+	BYTE       $0x5e
+	BYTE       $0xc4
+	BYTE       $0xc4
+	BYTE       $0xc2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xbc
+	BYTE       $0x06
+	BYTE       $0x00
+	BYTE       $0x08
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x43
+	BYTE       $0x5e
+	BYTE       $0xcc
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7b
+	BYTE       $0x4b
+	BYTE       $0xac
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x04
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x4b
+	BYTE       $0x5e
+	BYTE       $0xd5
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x43
+	BYTE       $0x5e
+	BYTE       $0xdd
+	ADDQ       $0x00000800, BX
+	ADDQ       $0x00001000, R14
+	CMPQ       R14, 28992(R15)
+	JNE        step
+	LEAQ       24576(R15), BX
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7a
+	BYTE       $0x4b
+	BYTE       $0x84
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7a
+	BYTE       $0x4b
+	BYTE       $0x8c
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x04
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7a
+	BYTE       $0x4b
+	BYTE       $0x94
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x08
+	BYTE       $0x00
+	BYTE       $0x00
+	BYTE       $0xc4
+	BYTE       $0xe2
+	BYTE       $0x7a
+	BYTE       $0x4b
+	BYTE       $0x9c
+	BYTE       $0x03
+	BYTE       $0x00
+	BYTE       $0x0c
+	BYTE       $0x00
+	BYTE       $0x00
+	MOVQ       ldc+80(FP), R14
+	MOVQ       $0x00000010, AX
+	VMOVUPS    28800(R15), Z28
+	VMOVUPS    28864(R15), Z29
+	VMOVUPS    28928(R15), Z30
+	CMPQ       29000(R15), $0x00
+	JNE        add
 
 set:
 	VCVTDQ2PS   (BX), Z0
@@ -1739,13 +1775,15 @@ converted:
 	MOVQ R13, AX
 	SHLQ $0x0a, AX
 	ADDQ AX, R8
+	MOVQ 29008(R15), R9
 	MOVQ R13, AX
 	SHLQ $0x06, AX
 	ADDQ AX, R9
 	MOVQ R13, AX
 	SHLQ $0x0a, AX
 	ADDQ AX, R11
-	MOVQ $0x00000001, R12
+	MOVQ $0x00000001, AX
+	MOVQ AX, 29000(R15)
 	SUBQ R13, R10
 	JNE  chunk
 	BYTE $0xc4

@@ -70,7 +70,9 @@ type amxProduct struct {
 	consts map[string]Mem
 	weight int // bytes of one
 
-	scratch, sums, inverse, scale, high, end Mem // in the frame
+	// In the frame.
+	scratch, sums, inverse, scale, high Mem
+	end, added, scales                  Mem // see rows
 }
 
 const (
@@ -96,7 +98,7 @@ func mulPanelAMX(consts map[string]Mem, name string, weight int) {
 // frame lays out the function's own memory, on a multiple of 64: R15 is its
 // start.
 func (p *amxProduct) frame() {
-	local := AllocLocal(chunkBytes + sumsBytes + 2*scaleBytes + 64 + 8 + 64)
+	local := AllocLocal(chunkBytes + sumsBytes + 2*scaleBytes + 64 + 3*8 + 64)
 	LEAQ(local, reg.R15)
 	ADDQ(Imm(63), reg.R15)
 	ANDQ(I32(-64), reg.R15)
@@ -105,7 +107,7 @@ func (p *amxProduct) frame() {
 	p.inverse = p.sums.Offset(sumsBytes)
 	p.scale = p.inverse.Offset(scaleBytes)
 	p.high = p.scale.Offset(scaleBytes)
-	p.end = p.high.Offset(64)
+	p.end, p.added, p.scales = p.high.Offset(64), p.high.Offset(72), p.high.Offset(80)
 }
 
 // open configures the tiles and finds the scale of each column: that of its
@@ -144,13 +146,13 @@ func (p *amxProduct) open() {
 	}
 	broadcastBits(reg.Z0, reg.X0, f32(256))
 	VMOVUPS(reg.Z0, p.high)
-	// Registers that stay: R8 weights, R9 scales, R10 blocks left, R11 rows,
-	// R12 0 in the first chunk.
+	// Registers that stay: R8 weights, R9 scales, R10 blocks left, R11 rows.
 	Load(Param("w"), reg.R8)
 	Load(Param("ws"), reg.R9)
 	Load(Param("blocks"), reg.R10)
 	Load(Param("a"), reg.R11)
-	XORQ(reg.R12, reg.R12)
+	XORQ(reg.RAX, reg.RAX)
+	MOVQ(reg.RAX, p.added)
 }
 
 func broadcastBits(z, x reg.Register, bits uint32) {
@@ -244,6 +246,7 @@ func (p *amxProduct) rows() {
 	SHLQ(Imm(12), reg.R14) // a step of both strips has 4096 bytes
 	ADDQ(reg.R15, reg.R14)
 	MOVQ(reg.R14, p.end)
+	p.ahead()
 	MOVQ(reg.R11, reg.RSI)
 	Load(Param("as"), reg.RDX)
 	Load(Param("c"), reg.RDI)
@@ -255,6 +258,31 @@ func (p *amxProduct) rows() {
 	ADDQ(reg.RAX, reg.RSI)
 	DECQ(reg.RCX)
 	JNE(LabelRef("tile"))
+}
+
+// ahead sets R12 and R12 + R9 to what the two strips need next: their next
+// chunk, or behind the last one the next panel's first. An address beyond the
+// matrix is never read: a prefetch does not fault.
+func (p *amxProduct) ahead() {
+	MOVQ(reg.R9, p.scales)
+	Load(Param("strip"), reg.R9)
+	MOVQ(reg.R13, reg.R12)
+	SHLQ(Imm(uint64(8+p.weight)), reg.R12)
+	ADDQ(reg.R8, reg.R12)
+	CMPQ(reg.R13, reg.R10)
+	JNE(LabelRef("ahead"))
+	Load(Param("w"), reg.R12)
+	LEAQ(Mem{Base: reg.R12, Index: reg.R9, Scale: 2}, reg.R12)
+	Label("ahead")
+}
+
+// prefetchStrips asks for two lines of each strip.
+func prefetchStrips() {
+	for line := range 2 {
+		PREFETCHT1(Mem{Base: reg.R12, Disp: 64 * line})
+		PREFETCHT1(Mem{Base: reg.R12, Index: reg.R9, Scale: 1, Disp: 64 * line})
+	}
+	ADDQ(U32(128), reg.R12)
 }
 
 // steps sums a tile of rows with both strips: high × high in tiles 0 and 1, the
@@ -269,6 +297,7 @@ func (p *amxProduct) steps() {
 		tileZero(t)
 	}
 	Label("step")
+	prefetchStrips()
 	tileLoad(4, reg.RBX, high)
 	tileLoad(7, reg.R14, low)
 	tileDot(2, 4, 7)
@@ -298,7 +327,7 @@ func (p *amxProduct) convert() {
 	VMOVUPS(p.scale, reg.Z28)
 	VMOVUPS(p.scale.Offset(64), reg.Z29)
 	VMOVUPS(p.high, reg.Z30)
-	TESTQ(reg.R12, reg.R12)
+	CMPQ(p.added, Imm(0))
 	JNE(LabelRef("add"))
 	for _, first := range []bool{true, false} {
 		label := map[bool]string{true: "set", false: "add"}[first]
@@ -338,9 +367,11 @@ func (p *amxProduct) nextChunk() {
 		ADDQ(reg.RAX, pointer)
 	}
 	advance(reg.R8, uint64(8+p.weight)) // 16 columns × 32 inputs
-	advance(reg.R9, 6)                  // 16 scales
-	advance(reg.R11, 10)                // half a step
-	MOVQ(U32(1), reg.R12)
+	MOVQ(p.scales, reg.R9)
+	advance(reg.R9, 6)   // 16 scales
+	advance(reg.R11, 10) // half a step
+	MOVQ(U32(1), reg.RAX)
+	MOVQ(reg.RAX, p.added)
 	SUBQ(reg.R13, reg.R10)
 	JNE(LabelRef("chunk"))
 }
