@@ -11,7 +11,8 @@ type scratch struct {
 	part     []float32              // what a second view adds to it
 	gathered []float32              // keys or values of a branch node's ancestors
 	single   [kernel.Panel]float32
-	line     []int32 // a branch node's ancestors outside the trunk, itself last
+	gate, up []float32 // a panel of the feed-forward: [rows][Panel]
+	line     []int32   // a branch node's ancestors outside the trunk, itself last
 	block    [kernel.Block]float32
 }
 
@@ -218,7 +219,8 @@ func (a *attender) score() {
 		}
 	}
 	for _, v := range a.views[:a.n] {
-		a.k.MulPanels(v.keys, a.queries, a.firstPanel(v), v.columns()/kernel.Panel, 0, rows, a.scores[v.at:], a.width)
+		first := a.firstPanel(v)
+		a.k.MulPanels(v.keys, a.queries, first, v.columns()/kernel.Panel, 0, rows, a.scores[v.at+first*kernel.Panel:], a.width)
 	}
 	keys := a.trunkKeys(a.plan, a.head)
 	for c := 0; c < a.trunk; c += kernel.Panel {

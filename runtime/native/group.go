@@ -11,7 +11,7 @@ import (
 // second-level cache, no thread waits for another within a layer, and the weights,
 // which every thread reads for itself, still serve enough rows to pay for the way
 // from memory.
-const groupRows = 192
+const groupRows = 384
 
 // minGroupRows is the least that a thread should have to itself.
 const minGroupRows = 48

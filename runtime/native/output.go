@@ -127,7 +127,7 @@ func (e *Engine) normalize() {
 			e.k.Quantize(a, i, z.state, nil, 1)
 		}
 		multiply := task(func(_, panel int) {
-			e.k.MulPanels(m, a, panel, panel+1, 0, n, logits, width)
+			e.k.MulPanels(m, a, panel, panel+1, 0, n, logits[panel*kernel.Panel:], width)
 		})
 		e.pool.run(m.Panels(), &multiply)
 		sum := task(func(_, i int) {

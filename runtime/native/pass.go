@@ -44,7 +44,7 @@ type pass struct {
 	keyLen  int       // key positions a kv head
 	values  []float32 // [kv head][slots][HeadDim]
 	att     []float32 // [rows][Heads × HeadDim]
-	hidden  []float32 // [rows][2 × FeedForward]
+	hidden  []float32 // [rows][FeedForward]
 	tmp     []float32 // [rows][Width]
 	states  []float32 // wanted rows after the last norm: [late][Width]
 	inputs  map[inputKind]*kernel.Activations
@@ -57,7 +57,7 @@ type pass struct {
 
 // phases are the sections of a layer as tasks, made once.
 type phases struct {
-	norm, mul, rotate, keepValues, attend, quantAtt, addNorm, activate, add task
+	norm, mul, rotate, keepValues, attend, quantAtt, addNorm, gateUp, quantGate, add task
 }
 
 // mulTask is the product that run shares out: c = a·mᵀ.
@@ -108,7 +108,7 @@ func newPass(w *weights, k *kernel.Kernel, team *Pool) *pass {
 		threads = team.threads
 	}
 	s := &pass{w: w, k: k, team: team, scratch: make([]scratch, threads), inputs: map[inputKind]*kernel.Activations{}}
-	s.do = phases{s.norm, s.multiply, s.rotate, s.packValues, s.attend, s.quantizeAttention, s.addNorm, s.activate, s.add}
+	s.do = phases{s.norm, s.multiply, s.rotate, s.packValues, s.attend, s.quantizeAttention, s.addNorm, s.gateUp, s.quantizeGate, s.add}
 	for i := range s.scratch {
 		s.scratch[i].open(w, k)
 	}
@@ -204,9 +204,9 @@ func (s *pass) feedForward() {
 	l := &s.w.layers[s.layer]
 	s.write(l.gateUp)
 	s.perRow(&s.do.addNorm)
-	s.product(l.gateUp, s.hidden)
+	s.run(s.pieces(l.gateUp.Panels()/2), &s.do.gateUp)
 	s.write(l.down)
-	s.perRow(&s.do.activate)
+	s.perRow(&s.do.quantGate)
 	s.product(l.down, s.tmp)
 	if next := s.layer + 1; next < s.w.cfg.Layers {
 		s.write(s.w.layers[next].qkv)
@@ -238,30 +238,59 @@ func (s *pass) tile(item int) (lo, hi int) {
 // product multiplies the inputs written last with m.
 func (s *pass) product(m *kernel.Matrix, c []float32) {
 	s.mul = mulTask{m, c}
-	s.run(s.pieces(m), &s.do.mul)
+	s.run(s.pieces(m.Panels()), &s.do.mul)
 }
 
-func (s *pass) pieces(m *kernel.Matrix) int {
+// pieces is how many pieces that many panels are shared out in.
+func (s *pass) pieces(panels int) int {
 	if s.team == nil {
 		return 1
 	}
-	return min(m.Panels(), pieces*s.team.threads)
+	return min(panels, pieces*s.team.threads)
+}
+
+// piece returns the panels of one of them.
+func (s *pass) piece(item, panels int) (lo, hi int) {
+	n := s.pieces(panels)
+	return item * panels / n, (item + 1) * panels / n
 }
 
 // multiply takes all rows' products with one piece of the panels.
 func (s *pass) multiply(_, item int) {
-	m, c, n := s.mul.m, s.mul.c, s.pieces(s.mul.m)
-	width := m.Panels() * kernel.Panel
-	lo, hi := item*m.Panels()/n, (item+1)*m.Panels()/n
+	lo, hi := s.piece(item, s.mul.m.Panels())
+	s.mulPanels(s.mul.m, lo, hi, s.mul.c[lo*kernel.Panel:], s.mul.m.Panels()*kernel.Panel)
+}
+
+// mulPanels multiplies all rows with panels [lo, hi); c begins with the first
+// row's product with the first of them, and its rows are width apart.
+func (s *pass) mulPanels(m *kernel.Matrix, lo, hi int, c []float32, width int) {
 	if !s.apart {
 		s.k.MulPanels(m, s.to.early, lo, hi, s.first, s.rows(), c, width)
 		return
 	}
 	for p := lo; p < hi; p++ { // a panel serves the late rows, too, while it is near
+		to := c[(p-lo)*kernel.Panel:]
 		if s.first == 0 {
-			s.k.MulPanels(m, s.to.early, p, p+1, 0, s.early, c, width)
+			s.k.MulPanels(m, s.to.early, p, p+1, 0, s.early, to, width)
 		}
-		s.k.MulPanels(m, s.to.late, p, p+1, 0, s.late, c[s.lateAt*width:], width)
+		s.k.MulPanels(m, s.to.late, p, p+1, 0, s.late, to[s.lateAt*width:], width)
+	}
+}
+
+// gateUp makes one piece of the gated unit, panel by panel: both products of a
+// panel are at hand when they meet.
+func (s *pass) gateUp(worker, item int) {
+	m, f, t := s.w.layers[s.layer].gateUp, s.w.cfg.FeedForward, &s.scratch[worker]
+	half := m.Panels() / 2
+	lo, hi := s.piece(item, half)
+	for p := lo; p < hi; p++ {
+		s.mulPanels(m, p, p+1, t.gate, kernel.Panel)
+		s.mulPanels(m, half+p, half+p+1, t.up, kernel.Panel)
+		from, to := s.first*kernel.Panel, s.rows()*kernel.Panel
+		s.gate(t.gate[from:to], t.up[from:to])
+		for r := s.first; r < s.rows(); r++ {
+			copy(s.hidden[r*f+p*kernel.Panel:], t.gate[r*kernel.Panel:][:kernel.Panel])
+		}
 	}
 }
 
@@ -305,13 +334,11 @@ func (s *pass) addNorm(_, item int) {
 	}
 }
 
-func (s *pass) activate(_, item int) {
+func (s *pass) quantizeGate(_, item int) {
 	f := s.w.cfg.FeedForward
 	lo, hi := s.tile(item)
 	for r := lo; r < hi; r++ {
-		h := s.hidden[r*2*f : (r+1)*2*f]
-		s.gate(h[:f], h[f:])
-		s.quantize(r, h[:f], nil, 1)
+		s.quantize(r, s.hidden[r*f:(r+1)*f], nil, 1)
 	}
 }
 

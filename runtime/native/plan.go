@@ -29,8 +29,9 @@ type span struct {
 	wanted       bool // holds a wanted node
 }
 
-// spanRows is about how many query rows attend together: enough to reuse a key
-// panel, few enough that their scores stay in cache.
+// spanRows is about how many query rows attend together: enough that what a
+// product costs beside them counts for little, few enough that their scores stay
+// in the second-level cache.
 const spanRows = 72
 
 // plan lays the trees out. A node's slot is its place in the order of the trees;
@@ -159,10 +160,14 @@ func (s *pass) reserve() {
 	s.keys = resize(s.keys, c.KVHeads*s.keyLen*c.HeadDim)
 	s.values = resize(s.values, c.KVHeads*slots*c.HeadDim)
 	s.att = resize(s.att, rows*heads)
-	s.hidden = resize(s.hidden, rows*2*c.FeedForward)
+	s.hidden = resize(s.hidden, rows*c.FeedForward)
 	s.tmp = resize(s.tmp, rows*c.Width)
 	s.states = resize(s.states, s.late*c.Width)
 	s.reserveScratch()
+	for i := range s.scratch {
+		t := &s.scratch[i]
+		t.gate, t.up = resize(t.gate, rows*kernel.Panel), resize(t.up, rows*kernel.Panel)
+	}
 }
 
 func (s *pass) qkvWidth() int { return (s.w.cfg.Heads + 2*s.w.cfg.KVHeads) * s.w.cfg.HeadDim }

@@ -26,7 +26,7 @@ func mulPanelsAMX(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float32, ld
 	rows, as := &a.bytes[a.splitAt(r0)], &a.scales[r0]
 	strip, scales := splitRows*m.K, 4*splitRows*m.K/Block
 	for p := p0; p < p1; p++ {
-		w, ws, to := p*Panel*m.K, &m.scales[p*Panel*m.K/Block], &c[r0*ldc+p*Panel]
+		w, ws, to := p*Panel*m.K, &m.scales[p*Panel*m.K/Block], &c[r0*ldc+(p-p0)*Panel]
 		if m.w16 != nil {
 			mulPanelWordsAMX(tiles, a.K/Block, rows, tile, as, &m.w16[w], 2*strip, ws, scales, to, 4*ldc)
 		} else {

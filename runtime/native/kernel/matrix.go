@@ -171,7 +171,7 @@ func roundWeights(q *[Block]int16, x []float32, steps int) (scale float32) {
 }
 
 // MulPanels multiplies the activations of rows [r0, r1) with the columns of
-// panels [p0, p1): c[row*ldc + col] = Σ over the K of the activations, which may
+// panels [p0, p1): c[row*ldc + col − p0·32] = Σ over the K of the activations, which may
 // be fewer than the matrix has: the first ones. r0 must be a multiple of
 // TileRows. Rows are computed in whole tiles, so c must have room up to r1
 // rounded up to TileRows and for every column of the panels; the rows beyond r1
@@ -188,13 +188,13 @@ func (k *Kernel) MulPanels(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []fl
 	if p0 >= p1 || r0 >= r1 {
 		return
 	}
-	if rows := padRows(r1, k.tileRows); ldc < p1*Panel || len(c) < (rows-1)*ldc+p1*Panel {
+	if rows, width := padRows(r1, k.tileRows), (p1-p0)*Panel; ldc < width || len(c) < (rows-1)*ldc+width {
 		panic(fmt.Sprintf("kernel: multiply into %d values with rows %d apart: %d rows of %d columns do not fit",
-			len(c), ldc, rows, p1*Panel))
+			len(c), ldc, rows, width))
 	}
 	if m.Weights == Float32 {
 		for p := p0; p < p1; p++ {
-			k.gemmF32(r1-r0, a.K, a.floats[r0*a.K:], a.K, m.w32[p*Panel*m.K:], Panel, c[r0*ldc+p*Panel:], ldc, false)
+			k.gemmF32(r1-r0, a.K, a.floats[r0*a.K:], a.K, m.w32[p*Panel*m.K:], Panel, c[r0*ldc+(p-p0)*Panel:], ldc, false)
 		}
 		return
 	}

@@ -185,7 +185,7 @@ func TestMulPanelsStaysInside(t *testing.T) {
 		for i := range c {
 			c[i] = untouched
 		}
-		k.MulPanels(m, a, 1, 3, first, first+tile+2, c, ldc)
+		k.MulPanels(m, a, 1, 3, first, first+tile+2, c[Panel:], ldc)
 		for i, v := range c {
 			row, col := i/ldc, i%ldc
 			inside := row >= first && row < first+2*tile && col >= 32 && col < 96
@@ -227,7 +227,7 @@ func TestSameBitsAnyTiling(t *testing.T) {
 		pieces := make([]float32, len(c))
 		for _, p := range r.Perm(m.Panels()) {
 			for r0 := 0; r0 < rows; r0 += 2 * k.tileRows {
-				k.MulPanels(m, whole, p, p+1, r0, min(r0+2*k.tileRows, rows), pieces, n)
+				k.MulPanels(m, whole, p, p+1, r0, min(r0+2*k.tileRows, rows), pieces[p*Panel:], n)
 			}
 		}
 		if !sameBits(pieces[:rows*n], c[:rows*n]) {

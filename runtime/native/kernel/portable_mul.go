@@ -55,9 +55,9 @@ func mulPanelsPortable(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []float3
 		ws := m.scales[lo/Block:]
 		for r := r0; r < r1; r += tileRows {
 			if m.w16 != nil {
-				mulTilePortable(m.w16[lo:hi], ws, a, r, c[r*ldc+p*Panel:], ldc)
+				mulTilePortable(m.w16[lo:hi], ws, a, r, c[r*ldc+(p-p0)*Panel:], ldc)
 			} else {
-				mulTilePortable(m.w8[lo:hi], ws, a, r, c[r*ldc+p*Panel:], ldc)
+				mulTilePortable(m.w8[lo:hi], ws, a, r, c[r*ldc+(p-p0)*Panel:], ldc)
 			}
 		}
 	}

@@ -26,7 +26,7 @@ func (t *tiles) mulPanels(m *Matrix, a *Activations, p0, p1, r0, r1 int, c []flo
 		next.end = next.at + uintptr(strip*m.K)
 		for r := r0; r < r1; r += step {
 			q, s := a.at(r)
-			to := &c[r*ldc+col]
+			to := &c[r*ldc+col-p0*Panel]
 			switch {
 			case m.Weights == Int12:
 				t.fine(blocks, &a.words[q], &a.scales[s], &m.w16[w], ws, to, 4*ldc)
