@@ -2,143 +2,151 @@
 
 #include "textflag.h"
 
-DATA constantsAVX2<>+0(SB)/4, $0x3fb8aa3b
-DATA constantsAVX2<>+4(SB)/4, $0x3fb8aa3b
-DATA constantsAVX2<>+8(SB)/4, $0x3fb8aa3b
-DATA constantsAVX2<>+12(SB)/4, $0x3fb8aa3b
-DATA constantsAVX2<>+16(SB)/4, $0x3fb8aa3b
-DATA constantsAVX2<>+20(SB)/4, $0x3fb8aa3b
-DATA constantsAVX2<>+24(SB)/4, $0x3fb8aa3b
-DATA constantsAVX2<>+28(SB)/4, $0x3fb8aa3b
-DATA constantsAVX2<>+32(SB)/4, $0x3f318000
-DATA constantsAVX2<>+36(SB)/4, $0x3f318000
-DATA constantsAVX2<>+40(SB)/4, $0x3f318000
-DATA constantsAVX2<>+44(SB)/4, $0x3f318000
-DATA constantsAVX2<>+48(SB)/4, $0x3f318000
-DATA constantsAVX2<>+52(SB)/4, $0x3f318000
-DATA constantsAVX2<>+56(SB)/4, $0x3f318000
-DATA constantsAVX2<>+60(SB)/4, $0x3f318000
-DATA constantsAVX2<>+64(SB)/4, $0xb95e8083
-DATA constantsAVX2<>+68(SB)/4, $0xb95e8083
-DATA constantsAVX2<>+72(SB)/4, $0xb95e8083
-DATA constantsAVX2<>+76(SB)/4, $0xb95e8083
-DATA constantsAVX2<>+80(SB)/4, $0xb95e8083
-DATA constantsAVX2<>+84(SB)/4, $0xb95e8083
-DATA constantsAVX2<>+88(SB)/4, $0xb95e8083
-DATA constantsAVX2<>+92(SB)/4, $0xb95e8083
-DATA constantsAVX2<>+96(SB)/4, $0x39506967
-DATA constantsAVX2<>+100(SB)/4, $0x39506967
-DATA constantsAVX2<>+104(SB)/4, $0x39506967
-DATA constantsAVX2<>+108(SB)/4, $0x39506967
-DATA constantsAVX2<>+112(SB)/4, $0x39506967
-DATA constantsAVX2<>+116(SB)/4, $0x39506967
-DATA constantsAVX2<>+120(SB)/4, $0x39506967
-DATA constantsAVX2<>+124(SB)/4, $0x39506967
-DATA constantsAVX2<>+128(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+132(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+136(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+140(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+144(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+148(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+152(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+156(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+160(SB)/4, $0x3c088908
-DATA constantsAVX2<>+164(SB)/4, $0x3c088908
-DATA constantsAVX2<>+168(SB)/4, $0x3c088908
-DATA constantsAVX2<>+172(SB)/4, $0x3c088908
-DATA constantsAVX2<>+176(SB)/4, $0x3c088908
-DATA constantsAVX2<>+180(SB)/4, $0x3c088908
-DATA constantsAVX2<>+184(SB)/4, $0x3c088908
-DATA constantsAVX2<>+188(SB)/4, $0x3c088908
-DATA constantsAVX2<>+192(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+196(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+200(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+204(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+208(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+212(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+216(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+220(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+224(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+228(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+232(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+236(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+240(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+244(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+248(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+252(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+256(SB)/4, $0x3f000000
-DATA constantsAVX2<>+260(SB)/4, $0x3f000000
-DATA constantsAVX2<>+264(SB)/4, $0x3f000000
-DATA constantsAVX2<>+268(SB)/4, $0x3f000000
-DATA constantsAVX2<>+272(SB)/4, $0x3f000000
-DATA constantsAVX2<>+276(SB)/4, $0x3f000000
-DATA constantsAVX2<>+280(SB)/4, $0x3f000000
-DATA constantsAVX2<>+284(SB)/4, $0x3f000000
-DATA constantsAVX2<>+288(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+292(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+296(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+300(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+304(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+308(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+312(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+316(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+320(SB)/4, $0xbd922279
-DATA constantsAVX2<>+324(SB)/4, $0xbd922279
-DATA constantsAVX2<>+328(SB)/4, $0xbd922279
-DATA constantsAVX2<>+332(SB)/4, $0xbd922279
-DATA constantsAVX2<>+336(SB)/4, $0xbd922279
-DATA constantsAVX2<>+340(SB)/4, $0xbd922279
-DATA constantsAVX2<>+344(SB)/4, $0xbd922279
-DATA constantsAVX2<>+348(SB)/4, $0xbd922279
-DATA constantsAVX2<>+352(SB)/4, $0x3f800000
-DATA constantsAVX2<>+356(SB)/4, $0x3f800000
-DATA constantsAVX2<>+360(SB)/4, $0x3f800000
-DATA constantsAVX2<>+364(SB)/4, $0x3f800000
-DATA constantsAVX2<>+368(SB)/4, $0x3f800000
-DATA constantsAVX2<>+372(SB)/4, $0x3f800000
-DATA constantsAVX2<>+376(SB)/4, $0x3f800000
-DATA constantsAVX2<>+380(SB)/4, $0x3f800000
-DATA constantsAVX2<>+384(SB)/4, $0xc2960000
-DATA constantsAVX2<>+388(SB)/4, $0xc2960000
-DATA constantsAVX2<>+392(SB)/4, $0xc2960000
-DATA constantsAVX2<>+396(SB)/4, $0xc2960000
-DATA constantsAVX2<>+400(SB)/4, $0xc2960000
-DATA constantsAVX2<>+404(SB)/4, $0xc2960000
-DATA constantsAVX2<>+408(SB)/4, $0xc2960000
-DATA constantsAVX2<>+412(SB)/4, $0xc2960000
-DATA constantsAVX2<>+416(SB)/4, $0x42b17217
-DATA constantsAVX2<>+420(SB)/4, $0x42b17217
-DATA constantsAVX2<>+424(SB)/4, $0x42b17217
-DATA constantsAVX2<>+428(SB)/4, $0x42b17217
-DATA constantsAVX2<>+432(SB)/4, $0x42b17217
-DATA constantsAVX2<>+436(SB)/4, $0x42b17217
-DATA constantsAVX2<>+440(SB)/4, $0x42b17217
-DATA constantsAVX2<>+444(SB)/4, $0x42b17217
-DATA constantsAVX2<>+448(SB)/4, $0x7f800000
-DATA constantsAVX2<>+452(SB)/4, $0x7f800000
-DATA constantsAVX2<>+456(SB)/4, $0x7f800000
-DATA constantsAVX2<>+460(SB)/4, $0x7f800000
-DATA constantsAVX2<>+464(SB)/4, $0x7f800000
-DATA constantsAVX2<>+468(SB)/4, $0x7f800000
-DATA constantsAVX2<>+472(SB)/4, $0x7f800000
-DATA constantsAVX2<>+476(SB)/4, $0x7f800000
-DATA constantsAVX2<>+480(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+484(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+488(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+492(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+496(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+500(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+504(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+508(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+512(SB)/4, $0x00000000
-DATA constantsAVX2<>+516(SB)/4, $0x00000004
-DATA constantsAVX2<>+520(SB)/4, $0x00000001
-DATA constantsAVX2<>+524(SB)/4, $0x00000005
-DATA constantsAVX2<>+528(SB)/4, $0x00000002
-DATA constantsAVX2<>+532(SB)/4, $0x00000006
-DATA constantsAVX2<>+536(SB)/4, $0x00000003
-DATA constantsAVX2<>+540(SB)/4, $0x00000007
-GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $544
+DATA constantsAVX2<>+0(SB)/4, $0x4b400000
+DATA constantsAVX2<>+4(SB)/4, $0x4b400000
+DATA constantsAVX2<>+8(SB)/4, $0x4b400000
+DATA constantsAVX2<>+12(SB)/4, $0x4b400000
+DATA constantsAVX2<>+16(SB)/4, $0x4b400000
+DATA constantsAVX2<>+20(SB)/4, $0x4b400000
+DATA constantsAVX2<>+24(SB)/4, $0x4b400000
+DATA constantsAVX2<>+28(SB)/4, $0x4b400000
+DATA constantsAVX2<>+32(SB)/4, $0x3fb8aa3b
+DATA constantsAVX2<>+36(SB)/4, $0x3fb8aa3b
+DATA constantsAVX2<>+40(SB)/4, $0x3fb8aa3b
+DATA constantsAVX2<>+44(SB)/4, $0x3fb8aa3b
+DATA constantsAVX2<>+48(SB)/4, $0x3fb8aa3b
+DATA constantsAVX2<>+52(SB)/4, $0x3fb8aa3b
+DATA constantsAVX2<>+56(SB)/4, $0x3fb8aa3b
+DATA constantsAVX2<>+60(SB)/4, $0x3fb8aa3b
+DATA constantsAVX2<>+64(SB)/4, $0x3f318000
+DATA constantsAVX2<>+68(SB)/4, $0x3f318000
+DATA constantsAVX2<>+72(SB)/4, $0x3f318000
+DATA constantsAVX2<>+76(SB)/4, $0x3f318000
+DATA constantsAVX2<>+80(SB)/4, $0x3f318000
+DATA constantsAVX2<>+84(SB)/4, $0x3f318000
+DATA constantsAVX2<>+88(SB)/4, $0x3f318000
+DATA constantsAVX2<>+92(SB)/4, $0x3f318000
+DATA constantsAVX2<>+96(SB)/4, $0xb95e8083
+DATA constantsAVX2<>+100(SB)/4, $0xb95e8083
+DATA constantsAVX2<>+104(SB)/4, $0xb95e8083
+DATA constantsAVX2<>+108(SB)/4, $0xb95e8083
+DATA constantsAVX2<>+112(SB)/4, $0xb95e8083
+DATA constantsAVX2<>+116(SB)/4, $0xb95e8083
+DATA constantsAVX2<>+120(SB)/4, $0xb95e8083
+DATA constantsAVX2<>+124(SB)/4, $0xb95e8083
+DATA constantsAVX2<>+128(SB)/4, $0x39506967
+DATA constantsAVX2<>+132(SB)/4, $0x39506967
+DATA constantsAVX2<>+136(SB)/4, $0x39506967
+DATA constantsAVX2<>+140(SB)/4, $0x39506967
+DATA constantsAVX2<>+144(SB)/4, $0x39506967
+DATA constantsAVX2<>+148(SB)/4, $0x39506967
+DATA constantsAVX2<>+152(SB)/4, $0x39506967
+DATA constantsAVX2<>+156(SB)/4, $0x39506967
+DATA constantsAVX2<>+160(SB)/4, $0x3ab743ce
+DATA constantsAVX2<>+164(SB)/4, $0x3ab743ce
+DATA constantsAVX2<>+168(SB)/4, $0x3ab743ce
+DATA constantsAVX2<>+172(SB)/4, $0x3ab743ce
+DATA constantsAVX2<>+176(SB)/4, $0x3ab743ce
+DATA constantsAVX2<>+180(SB)/4, $0x3ab743ce
+DATA constantsAVX2<>+184(SB)/4, $0x3ab743ce
+DATA constantsAVX2<>+188(SB)/4, $0x3ab743ce
+DATA constantsAVX2<>+192(SB)/4, $0x3c088908
+DATA constantsAVX2<>+196(SB)/4, $0x3c088908
+DATA constantsAVX2<>+200(SB)/4, $0x3c088908
+DATA constantsAVX2<>+204(SB)/4, $0x3c088908
+DATA constantsAVX2<>+208(SB)/4, $0x3c088908
+DATA constantsAVX2<>+212(SB)/4, $0x3c088908
+DATA constantsAVX2<>+216(SB)/4, $0x3c088908
+DATA constantsAVX2<>+220(SB)/4, $0x3c088908
+DATA constantsAVX2<>+224(SB)/4, $0x3d2aa9c1
+DATA constantsAVX2<>+228(SB)/4, $0x3d2aa9c1
+DATA constantsAVX2<>+232(SB)/4, $0x3d2aa9c1
+DATA constantsAVX2<>+236(SB)/4, $0x3d2aa9c1
+DATA constantsAVX2<>+240(SB)/4, $0x3d2aa9c1
+DATA constantsAVX2<>+244(SB)/4, $0x3d2aa9c1
+DATA constantsAVX2<>+248(SB)/4, $0x3d2aa9c1
+DATA constantsAVX2<>+252(SB)/4, $0x3d2aa9c1
+DATA constantsAVX2<>+256(SB)/4, $0x3e2aaaaa
+DATA constantsAVX2<>+260(SB)/4, $0x3e2aaaaa
+DATA constantsAVX2<>+264(SB)/4, $0x3e2aaaaa
+DATA constantsAVX2<>+268(SB)/4, $0x3e2aaaaa
+DATA constantsAVX2<>+272(SB)/4, $0x3e2aaaaa
+DATA constantsAVX2<>+276(SB)/4, $0x3e2aaaaa
+DATA constantsAVX2<>+280(SB)/4, $0x3e2aaaaa
+DATA constantsAVX2<>+284(SB)/4, $0x3e2aaaaa
+DATA constantsAVX2<>+288(SB)/4, $0x3f000000
+DATA constantsAVX2<>+292(SB)/4, $0x3f000000
+DATA constantsAVX2<>+296(SB)/4, $0x3f000000
+DATA constantsAVX2<>+300(SB)/4, $0x3f000000
+DATA constantsAVX2<>+304(SB)/4, $0x3f000000
+DATA constantsAVX2<>+308(SB)/4, $0x3f000000
+DATA constantsAVX2<>+312(SB)/4, $0x3f000000
+DATA constantsAVX2<>+316(SB)/4, $0x3f000000
+DATA constantsAVX2<>+320(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+324(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+328(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+332(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+336(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+340(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+344(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+348(SB)/4, $0xbfcc422a
+DATA constantsAVX2<>+352(SB)/4, $0xbd922279
+DATA constantsAVX2<>+356(SB)/4, $0xbd922279
+DATA constantsAVX2<>+360(SB)/4, $0xbd922279
+DATA constantsAVX2<>+364(SB)/4, $0xbd922279
+DATA constantsAVX2<>+368(SB)/4, $0xbd922279
+DATA constantsAVX2<>+372(SB)/4, $0xbd922279
+DATA constantsAVX2<>+376(SB)/4, $0xbd922279
+DATA constantsAVX2<>+380(SB)/4, $0xbd922279
+DATA constantsAVX2<>+384(SB)/4, $0x3f800000
+DATA constantsAVX2<>+388(SB)/4, $0x3f800000
+DATA constantsAVX2<>+392(SB)/4, $0x3f800000
+DATA constantsAVX2<>+396(SB)/4, $0x3f800000
+DATA constantsAVX2<>+400(SB)/4, $0x3f800000
+DATA constantsAVX2<>+404(SB)/4, $0x3f800000
+DATA constantsAVX2<>+408(SB)/4, $0x3f800000
+DATA constantsAVX2<>+412(SB)/4, $0x3f800000
+DATA constantsAVX2<>+416(SB)/4, $0xc2960000
+DATA constantsAVX2<>+420(SB)/4, $0xc2960000
+DATA constantsAVX2<>+424(SB)/4, $0xc2960000
+DATA constantsAVX2<>+428(SB)/4, $0xc2960000
+DATA constantsAVX2<>+432(SB)/4, $0xc2960000
+DATA constantsAVX2<>+436(SB)/4, $0xc2960000
+DATA constantsAVX2<>+440(SB)/4, $0xc2960000
+DATA constantsAVX2<>+444(SB)/4, $0xc2960000
+DATA constantsAVX2<>+448(SB)/4, $0x42b17217
+DATA constantsAVX2<>+452(SB)/4, $0x42b17217
+DATA constantsAVX2<>+456(SB)/4, $0x42b17217
+DATA constantsAVX2<>+460(SB)/4, $0x42b17217
+DATA constantsAVX2<>+464(SB)/4, $0x42b17217
+DATA constantsAVX2<>+468(SB)/4, $0x42b17217
+DATA constantsAVX2<>+472(SB)/4, $0x42b17217
+DATA constantsAVX2<>+476(SB)/4, $0x42b17217
+DATA constantsAVX2<>+480(SB)/4, $0x7f800000
+DATA constantsAVX2<>+484(SB)/4, $0x7f800000
+DATA constantsAVX2<>+488(SB)/4, $0x7f800000
+DATA constantsAVX2<>+492(SB)/4, $0x7f800000
+DATA constantsAVX2<>+496(SB)/4, $0x7f800000
+DATA constantsAVX2<>+500(SB)/4, $0x7f800000
+DATA constantsAVX2<>+504(SB)/4, $0x7f800000
+DATA constantsAVX2<>+508(SB)/4, $0x7f800000
+DATA constantsAVX2<>+512(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+516(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+520(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+524(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+528(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+532(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+536(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+540(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+544(SB)/4, $0x00000000
+DATA constantsAVX2<>+548(SB)/4, $0x00000004
+DATA constantsAVX2<>+552(SB)/4, $0x00000001
+DATA constantsAVX2<>+556(SB)/4, $0x00000005
+DATA constantsAVX2<>+560(SB)/4, $0x00000002
+DATA constantsAVX2<>+564(SB)/4, $0x00000006
+DATA constantsAVX2<>+568(SB)/4, $0x00000003
+DATA constantsAVX2<>+572(SB)/4, $0x00000007
+GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $576
 
 // func mulTileAVX2(blocks int, a *int16, as *float32, w *int8, ws *float32, c *float32, ldc int)
 // Requires: AVX, AVX2, FMA3
@@ -2064,10 +2072,10 @@ block:
 	ADDQ   $0x80, CX
 
 unweighted:
-	VPAND        constantsAVX2<>+480(SB), Y2, Y6
-	VPAND        constantsAVX2<>+480(SB), Y3, Y7
-	VPAND        constantsAVX2<>+480(SB), Y4, Y8
-	VPAND        constantsAVX2<>+480(SB), Y5, Y9
+	VPAND        constantsAVX2<>+512(SB), Y2, Y6
+	VPAND        constantsAVX2<>+512(SB), Y3, Y7
+	VPAND        constantsAVX2<>+512(SB), Y4, Y8
+	VPAND        constantsAVX2<>+512(SB), Y5, Y9
 	VPMAXUD      Y8, Y6, Y6
 	VPMAXUD      Y9, Y7, Y7
 	VPMAXUD      Y7, Y6, Y6
@@ -2149,10 +2157,10 @@ block:
 	ADDQ   $0x80, CX
 
 unweighted:
-	VPAND        constantsAVX2<>+480(SB), Y2, Y6
-	VPAND        constantsAVX2<>+480(SB), Y3, Y7
-	VPAND        constantsAVX2<>+480(SB), Y4, Y8
-	VPAND        constantsAVX2<>+480(SB), Y5, Y9
+	VPAND        constantsAVX2<>+512(SB), Y2, Y6
+	VPAND        constantsAVX2<>+512(SB), Y3, Y7
+	VPAND        constantsAVX2<>+512(SB), Y4, Y8
+	VPAND        constantsAVX2<>+512(SB), Y5, Y9
 	VPMAXUD      Y8, Y6, Y6
 	VPMAXUD      Y9, Y7, Y7
 	VPMAXUD      Y7, Y6, Y6
@@ -2182,7 +2190,7 @@ unweighted:
 	VPACKSSDW    Y3, Y2, Y6
 	VPACKSSDW    Y5, Y4, Y7
 	VPACKSSWB    Y7, Y6, Y6
-	VMOVDQU      constantsAVX2<>+512(SB), Y7
+	VMOVDQU      constantsAVX2<>+544(SB), Y7
 	VPERMD       Y6, Y7, Y6
 	VMOVDQU      Y6, (BX)
 	VPADDD       Y4, Y2, Y2
@@ -2567,108 +2575,108 @@ TEXT ·expSumAVX2(SB), NOSPLIT, $0-28
 loop:
 	VMOVUPS      (AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VMOVUPS      Y5, (AX)
-	VADDPS       Y5, Y1, Y1
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VMOVUPS      Y6, (AX)
+	VADDPS       Y6, Y1, Y1
 	VMOVUPS      32(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VMOVUPS      Y5, 32(AX)
-	VADDPS       Y5, Y2, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VMOVUPS      Y6, 32(AX)
+	VADDPS       Y6, Y2, Y2
 	VMOVUPS      64(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VMOVUPS      Y5, 64(AX)
-	VADDPS       Y5, Y1, Y1
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VMOVUPS      Y6, 64(AX)
+	VADDPS       Y6, Y1, Y1
 	VMOVUPS      96(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VMOVUPS      Y5, 96(AX)
-	VADDPS       Y5, Y2, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VMOVUPS      Y6, 96(AX)
+	VADDPS       Y6, Y2, Y2
 	ADDQ         $0x80, AX
 	SUBQ         $0x20, CX
 	JNE          loop
@@ -2695,104 +2703,104 @@ TEXT ·sumExpAVX2(SB), NOSPLIT, $0-28
 loop:
 	VMOVUPS      (AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VADDPS       Y5, Y1, Y1
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VADDPS       Y6, Y1, Y1
 	VMOVUPS      32(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VADDPS       Y5, Y2, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VADDPS       Y6, Y2, Y2
 	VMOVUPS      64(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VADDPS       Y5, Y1, Y1
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VADDPS       Y6, Y1, Y1
 	VMOVUPS      96(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VADDPS       Y5, Y2, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VADDPS       Y6, Y2, Y2
 	ADDQ         $0x80, AX
 	SUBQ         $0x20, CX
 	JNE          loop
@@ -2818,114 +2826,114 @@ TEXT ·siluMulAVX2(SB), NOSPLIT, $0-24
 loop:
 	VMOVUPS      (AX), Y1
 	VSUBPS       Y1, Y0, Y2
-	VMULPS       constantsAVX2<>+0(SB), Y2, Y3
-	VCVTPS2DQ    Y3, Y3
-	VCVTDQ2PS    Y3, Y4
-	VMOVAPS      Y2, Y5
-	VFNMADD231PS constantsAVX2<>+32(SB), Y4, Y5
-	VFNMADD231PS constantsAVX2<>+64(SB), Y4, Y5
-	VMOVUPS      constantsAVX2<>+96(SB), Y4
-	VFMADD213PS  constantsAVX2<>+128(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y4
-	VMULPS       Y5, Y5, Y6
-	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
-	VFMADD213PS  Y5, Y6, Y4
+	VMOVUPS      constantsAVX2<>+0(SB), Y3
+	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y3
+	VSUBPS       constantsAVX2<>+0(SB), Y3, Y5
+	VMOVAPS      Y2, Y4
+	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y4
+	VFNMADD231PS constantsAVX2<>+96(SB), Y5, Y4
+	VMOVUPS      constantsAVX2<>+128(SB), Y5
+	VFMADD213PS  constantsAVX2<>+160(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+192(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+224(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+256(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+288(SB), Y4, Y5
+	VMULPS       Y4, Y4, Y6
+	VADDPS       constantsAVX2<>+384(SB), Y4, Y4
+	VFMADD213PS  Y4, Y6, Y5
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y4, Y4
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y2, Y3
-	VANDPS       Y3, Y4, Y4
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y2, Y3
-	VMOVUPS      constantsAVX2<>+448(SB), Y2
-	VBLENDVPS    Y3, Y2, Y4, Y4
-	VADDPS       constantsAVX2<>+352(SB), Y4, Y4
-	VDIVPS       Y4, Y1, Y1
+	VPADDD       Y3, Y5, Y5
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y2, Y3
+	VANDPS       Y3, Y5, Y5
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y2, Y3
+	VMOVUPS      constantsAVX2<>+480(SB), Y2
+	VBLENDVPS    Y3, Y2, Y5, Y5
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VDIVPS       Y5, Y1, Y1
 	VMULPS       (CX), Y1, Y1
 	VMOVUPS      Y1, (AX)
 	VMOVUPS      32(AX), Y1
 	VSUBPS       Y1, Y0, Y2
-	VMULPS       constantsAVX2<>+0(SB), Y2, Y3
-	VCVTPS2DQ    Y3, Y3
-	VCVTDQ2PS    Y3, Y4
-	VMOVAPS      Y2, Y5
-	VFNMADD231PS constantsAVX2<>+32(SB), Y4, Y5
-	VFNMADD231PS constantsAVX2<>+64(SB), Y4, Y5
-	VMOVUPS      constantsAVX2<>+96(SB), Y4
-	VFMADD213PS  constantsAVX2<>+128(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y4
-	VMULPS       Y5, Y5, Y6
-	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
-	VFMADD213PS  Y5, Y6, Y4
+	VMOVUPS      constantsAVX2<>+0(SB), Y3
+	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y3
+	VSUBPS       constantsAVX2<>+0(SB), Y3, Y5
+	VMOVAPS      Y2, Y4
+	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y4
+	VFNMADD231PS constantsAVX2<>+96(SB), Y5, Y4
+	VMOVUPS      constantsAVX2<>+128(SB), Y5
+	VFMADD213PS  constantsAVX2<>+160(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+192(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+224(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+256(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+288(SB), Y4, Y5
+	VMULPS       Y4, Y4, Y6
+	VADDPS       constantsAVX2<>+384(SB), Y4, Y4
+	VFMADD213PS  Y4, Y6, Y5
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y4, Y4
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y2, Y3
-	VANDPS       Y3, Y4, Y4
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y2, Y3
-	VMOVUPS      constantsAVX2<>+448(SB), Y2
-	VBLENDVPS    Y3, Y2, Y4, Y4
-	VADDPS       constantsAVX2<>+352(SB), Y4, Y4
-	VDIVPS       Y4, Y1, Y1
+	VPADDD       Y3, Y5, Y5
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y2, Y3
+	VANDPS       Y3, Y5, Y5
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y2, Y3
+	VMOVUPS      constantsAVX2<>+480(SB), Y2
+	VBLENDVPS    Y3, Y2, Y5, Y5
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VDIVPS       Y5, Y1, Y1
 	VMULPS       32(CX), Y1, Y1
 	VMOVUPS      Y1, 32(AX)
 	VMOVUPS      64(AX), Y1
 	VSUBPS       Y1, Y0, Y2
-	VMULPS       constantsAVX2<>+0(SB), Y2, Y3
-	VCVTPS2DQ    Y3, Y3
-	VCVTDQ2PS    Y3, Y4
-	VMOVAPS      Y2, Y5
-	VFNMADD231PS constantsAVX2<>+32(SB), Y4, Y5
-	VFNMADD231PS constantsAVX2<>+64(SB), Y4, Y5
-	VMOVUPS      constantsAVX2<>+96(SB), Y4
-	VFMADD213PS  constantsAVX2<>+128(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y4
-	VMULPS       Y5, Y5, Y6
-	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
-	VFMADD213PS  Y5, Y6, Y4
+	VMOVUPS      constantsAVX2<>+0(SB), Y3
+	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y3
+	VSUBPS       constantsAVX2<>+0(SB), Y3, Y5
+	VMOVAPS      Y2, Y4
+	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y4
+	VFNMADD231PS constantsAVX2<>+96(SB), Y5, Y4
+	VMOVUPS      constantsAVX2<>+128(SB), Y5
+	VFMADD213PS  constantsAVX2<>+160(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+192(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+224(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+256(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+288(SB), Y4, Y5
+	VMULPS       Y4, Y4, Y6
+	VADDPS       constantsAVX2<>+384(SB), Y4, Y4
+	VFMADD213PS  Y4, Y6, Y5
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y4, Y4
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y2, Y3
-	VANDPS       Y3, Y4, Y4
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y2, Y3
-	VMOVUPS      constantsAVX2<>+448(SB), Y2
-	VBLENDVPS    Y3, Y2, Y4, Y4
-	VADDPS       constantsAVX2<>+352(SB), Y4, Y4
-	VDIVPS       Y4, Y1, Y1
+	VPADDD       Y3, Y5, Y5
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y2, Y3
+	VANDPS       Y3, Y5, Y5
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y2, Y3
+	VMOVUPS      constantsAVX2<>+480(SB), Y2
+	VBLENDVPS    Y3, Y2, Y5, Y5
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VDIVPS       Y5, Y1, Y1
 	VMULPS       64(CX), Y1, Y1
 	VMOVUPS      Y1, 64(AX)
 	VMOVUPS      96(AX), Y1
 	VSUBPS       Y1, Y0, Y2
-	VMULPS       constantsAVX2<>+0(SB), Y2, Y3
-	VCVTPS2DQ    Y3, Y3
-	VCVTDQ2PS    Y3, Y4
-	VMOVAPS      Y2, Y5
-	VFNMADD231PS constantsAVX2<>+32(SB), Y4, Y5
-	VFNMADD231PS constantsAVX2<>+64(SB), Y4, Y5
-	VMOVUPS      constantsAVX2<>+96(SB), Y4
-	VFMADD213PS  constantsAVX2<>+128(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y4
-	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y4
-	VMULPS       Y5, Y5, Y6
-	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
-	VFMADD213PS  Y5, Y6, Y4
+	VMOVUPS      constantsAVX2<>+0(SB), Y3
+	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y3
+	VSUBPS       constantsAVX2<>+0(SB), Y3, Y5
+	VMOVAPS      Y2, Y4
+	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y4
+	VFNMADD231PS constantsAVX2<>+96(SB), Y5, Y4
+	VMOVUPS      constantsAVX2<>+128(SB), Y5
+	VFMADD213PS  constantsAVX2<>+160(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+192(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+224(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+256(SB), Y4, Y5
+	VFMADD213PS  constantsAVX2<>+288(SB), Y4, Y5
+	VMULPS       Y4, Y4, Y6
+	VADDPS       constantsAVX2<>+384(SB), Y4, Y4
+	VFMADD213PS  Y4, Y6, Y5
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y4, Y4
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y2, Y3
-	VANDPS       Y3, Y4, Y4
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y2, Y3
-	VMOVUPS      constantsAVX2<>+448(SB), Y2
-	VBLENDVPS    Y3, Y2, Y4, Y4
-	VADDPS       constantsAVX2<>+352(SB), Y4, Y4
-	VDIVPS       Y4, Y1, Y1
+	VPADDD       Y3, Y5, Y5
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y2, Y3
+	VANDPS       Y3, Y5, Y5
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y2, Y3
+	VMOVUPS      constantsAVX2<>+480(SB), Y2
+	VBLENDVPS    Y3, Y2, Y5, Y5
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VDIVPS       Y5, Y1, Y1
 	VMULPS       96(CX), Y1, Y1
 	VMOVUPS      Y1, 96(AX)
 	ADDQ         $0x80, AX
@@ -2941,128 +2949,128 @@ TEXT ·geluMulAVX2(SB), NOSPLIT, $0-24
 	MOVQ    x+0(FP), AX
 	MOVQ    u+8(FP), CX
 	MOVQ    n+16(FP), DX
-	VMOVUPS constantsAVX2<>+288(SB), Y0
-	VMOVUPS constantsAVX2<>+320(SB), Y1
+	VMOVUPS constantsAVX2<>+320(SB), Y0
+	VMOVUPS constantsAVX2<>+352(SB), Y1
 
 loop:
 	VMOVUPS      (AX), Y2
 	VMULPS       Y2, Y2, Y3
 	VFMADD213PS  Y0, Y1, Y3
 	VMULPS       Y2, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
-	VDIVPS       Y5, Y2, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VADDPS       constantsAVX2<>+384(SB), Y6, Y6
+	VDIVPS       Y6, Y2, Y2
 	VMULPS       (CX), Y2, Y2
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      32(AX), Y2
 	VMULPS       Y2, Y2, Y3
 	VFMADD213PS  Y0, Y1, Y3
 	VMULPS       Y2, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
-	VDIVPS       Y5, Y2, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VADDPS       constantsAVX2<>+384(SB), Y6, Y6
+	VDIVPS       Y6, Y2, Y2
 	VMULPS       32(CX), Y2, Y2
 	VMOVUPS      Y2, 32(AX)
 	VMOVUPS      64(AX), Y2
 	VMULPS       Y2, Y2, Y3
 	VFMADD213PS  Y0, Y1, Y3
 	VMULPS       Y2, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
-	VDIVPS       Y5, Y2, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VADDPS       constantsAVX2<>+384(SB), Y6, Y6
+	VDIVPS       Y6, Y2, Y2
 	VMULPS       64(CX), Y2, Y2
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      96(AX), Y2
 	VMULPS       Y2, Y2, Y3
 	VFMADD213PS  Y0, Y1, Y3
 	VMULPS       Y2, Y3, Y3
-	VMULPS       constantsAVX2<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y4, Y4
-	VCVTDQ2PS    Y4, Y5
-	VMOVAPS      Y3, Y6
-	VFNMADD231PS constantsAVX2<>+32(SB), Y5, Y6
-	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y6
-	VMOVUPS      constantsAVX2<>+96(SB), Y5
-	VFMADD213PS  constantsAVX2<>+128(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+160(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+224(SB), Y6, Y5
-	VFMADD213PS  constantsAVX2<>+256(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VADDPS       constantsAVX2<>+352(SB), Y6, Y6
-	VFMADD213PS  Y6, Y7, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y4
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
+	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVAPS      Y3, Y5
+	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
+	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
+	VMOVUPS      constantsAVX2<>+128(SB), Y6
+	VFMADD213PS  constantsAVX2<>+160(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+192(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+224(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+256(SB), Y5, Y6
+	VFMADD213PS  constantsAVX2<>+288(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VADDPS       constantsAVX2<>+384(SB), Y5, Y5
+	VFMADD213PS  Y5, Y7, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x05, constantsAVX2<>+384(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y5
-	VCMPPS       $0x1e, constantsAVX2<>+416(SB), Y3, Y4
-	VMOVUPS      constantsAVX2<>+448(SB), Y3
-	VBLENDVPS    Y4, Y3, Y5, Y5
-	VADDPS       constantsAVX2<>+352(SB), Y5, Y5
-	VDIVPS       Y5, Y2, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x05, constantsAVX2<>+416(SB), Y3, Y4
+	VANDPS       Y4, Y6, Y6
+	VCMPPS       $0x1e, constantsAVX2<>+448(SB), Y3, Y4
+	VMOVUPS      constantsAVX2<>+480(SB), Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VADDPS       constantsAVX2<>+384(SB), Y6, Y6
+	VDIVPS       Y6, Y2, Y2
 	VMULPS       96(CX), Y2, Y2
 	VMOVUPS      Y2, 96(AX)
 	ADDQ         $0x80, AX

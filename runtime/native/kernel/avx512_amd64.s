@@ -2,271 +2,287 @@
 
 #include "textflag.h"
 
-DATA constantsAVX512<>+0(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+4(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+8(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+12(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+16(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+20(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+24(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+28(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+32(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+36(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+40(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+44(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+48(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+52(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+56(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+60(SB)/4, $0x3fb8aa3b
-DATA constantsAVX512<>+64(SB)/4, $0x3f318000
-DATA constantsAVX512<>+68(SB)/4, $0x3f318000
-DATA constantsAVX512<>+72(SB)/4, $0x3f318000
-DATA constantsAVX512<>+76(SB)/4, $0x3f318000
-DATA constantsAVX512<>+80(SB)/4, $0x3f318000
-DATA constantsAVX512<>+84(SB)/4, $0x3f318000
-DATA constantsAVX512<>+88(SB)/4, $0x3f318000
-DATA constantsAVX512<>+92(SB)/4, $0x3f318000
-DATA constantsAVX512<>+96(SB)/4, $0x3f318000
-DATA constantsAVX512<>+100(SB)/4, $0x3f318000
-DATA constantsAVX512<>+104(SB)/4, $0x3f318000
-DATA constantsAVX512<>+108(SB)/4, $0x3f318000
-DATA constantsAVX512<>+112(SB)/4, $0x3f318000
-DATA constantsAVX512<>+116(SB)/4, $0x3f318000
-DATA constantsAVX512<>+120(SB)/4, $0x3f318000
-DATA constantsAVX512<>+124(SB)/4, $0x3f318000
-DATA constantsAVX512<>+128(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+132(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+136(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+140(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+144(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+148(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+152(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+156(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+160(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+164(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+168(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+172(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+176(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+180(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+184(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+188(SB)/4, $0xb95e8083
-DATA constantsAVX512<>+192(SB)/4, $0x39506967
-DATA constantsAVX512<>+196(SB)/4, $0x39506967
-DATA constantsAVX512<>+200(SB)/4, $0x39506967
-DATA constantsAVX512<>+204(SB)/4, $0x39506967
-DATA constantsAVX512<>+208(SB)/4, $0x39506967
-DATA constantsAVX512<>+212(SB)/4, $0x39506967
-DATA constantsAVX512<>+216(SB)/4, $0x39506967
-DATA constantsAVX512<>+220(SB)/4, $0x39506967
-DATA constantsAVX512<>+224(SB)/4, $0x39506967
-DATA constantsAVX512<>+228(SB)/4, $0x39506967
-DATA constantsAVX512<>+232(SB)/4, $0x39506967
-DATA constantsAVX512<>+236(SB)/4, $0x39506967
-DATA constantsAVX512<>+240(SB)/4, $0x39506967
-DATA constantsAVX512<>+244(SB)/4, $0x39506967
-DATA constantsAVX512<>+248(SB)/4, $0x39506967
-DATA constantsAVX512<>+252(SB)/4, $0x39506967
-DATA constantsAVX512<>+256(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+260(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+264(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+268(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+272(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+276(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+280(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+284(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+288(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+292(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+296(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+300(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+304(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+308(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+312(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+316(SB)/4, $0x3ab743ce
-DATA constantsAVX512<>+320(SB)/4, $0x3c088908
-DATA constantsAVX512<>+324(SB)/4, $0x3c088908
-DATA constantsAVX512<>+328(SB)/4, $0x3c088908
-DATA constantsAVX512<>+332(SB)/4, $0x3c088908
-DATA constantsAVX512<>+336(SB)/4, $0x3c088908
-DATA constantsAVX512<>+340(SB)/4, $0x3c088908
-DATA constantsAVX512<>+344(SB)/4, $0x3c088908
-DATA constantsAVX512<>+348(SB)/4, $0x3c088908
-DATA constantsAVX512<>+352(SB)/4, $0x3c088908
-DATA constantsAVX512<>+356(SB)/4, $0x3c088908
-DATA constantsAVX512<>+360(SB)/4, $0x3c088908
-DATA constantsAVX512<>+364(SB)/4, $0x3c088908
-DATA constantsAVX512<>+368(SB)/4, $0x3c088908
-DATA constantsAVX512<>+372(SB)/4, $0x3c088908
-DATA constantsAVX512<>+376(SB)/4, $0x3c088908
-DATA constantsAVX512<>+380(SB)/4, $0x3c088908
-DATA constantsAVX512<>+384(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+388(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+392(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+396(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+400(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+404(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+408(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+412(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+416(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+420(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+424(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+428(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+432(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+436(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+440(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+444(SB)/4, $0x3d2aa9c1
-DATA constantsAVX512<>+448(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+452(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+456(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+460(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+464(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+468(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+472(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+476(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+480(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+484(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+488(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+492(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+496(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+500(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+504(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+508(SB)/4, $0x3e2aaaaa
-DATA constantsAVX512<>+512(SB)/4, $0x3f000000
-DATA constantsAVX512<>+516(SB)/4, $0x3f000000
-DATA constantsAVX512<>+520(SB)/4, $0x3f000000
-DATA constantsAVX512<>+524(SB)/4, $0x3f000000
-DATA constantsAVX512<>+528(SB)/4, $0x3f000000
-DATA constantsAVX512<>+532(SB)/4, $0x3f000000
-DATA constantsAVX512<>+536(SB)/4, $0x3f000000
-DATA constantsAVX512<>+540(SB)/4, $0x3f000000
-DATA constantsAVX512<>+544(SB)/4, $0x3f000000
-DATA constantsAVX512<>+548(SB)/4, $0x3f000000
-DATA constantsAVX512<>+552(SB)/4, $0x3f000000
-DATA constantsAVX512<>+556(SB)/4, $0x3f000000
-DATA constantsAVX512<>+560(SB)/4, $0x3f000000
-DATA constantsAVX512<>+564(SB)/4, $0x3f000000
-DATA constantsAVX512<>+568(SB)/4, $0x3f000000
-DATA constantsAVX512<>+572(SB)/4, $0x3f000000
-DATA constantsAVX512<>+576(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+580(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+584(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+588(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+592(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+596(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+600(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+604(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+608(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+612(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+616(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+620(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+624(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+628(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+632(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+636(SB)/4, $0xbfcc422a
-DATA constantsAVX512<>+640(SB)/4, $0xbd922279
-DATA constantsAVX512<>+644(SB)/4, $0xbd922279
-DATA constantsAVX512<>+648(SB)/4, $0xbd922279
-DATA constantsAVX512<>+652(SB)/4, $0xbd922279
-DATA constantsAVX512<>+656(SB)/4, $0xbd922279
-DATA constantsAVX512<>+660(SB)/4, $0xbd922279
-DATA constantsAVX512<>+664(SB)/4, $0xbd922279
-DATA constantsAVX512<>+668(SB)/4, $0xbd922279
-DATA constantsAVX512<>+672(SB)/4, $0xbd922279
-DATA constantsAVX512<>+676(SB)/4, $0xbd922279
-DATA constantsAVX512<>+680(SB)/4, $0xbd922279
-DATA constantsAVX512<>+684(SB)/4, $0xbd922279
-DATA constantsAVX512<>+688(SB)/4, $0xbd922279
-DATA constantsAVX512<>+692(SB)/4, $0xbd922279
-DATA constantsAVX512<>+696(SB)/4, $0xbd922279
-DATA constantsAVX512<>+700(SB)/4, $0xbd922279
-DATA constantsAVX512<>+704(SB)/4, $0x3f800000
-DATA constantsAVX512<>+708(SB)/4, $0x3f800000
-DATA constantsAVX512<>+712(SB)/4, $0x3f800000
-DATA constantsAVX512<>+716(SB)/4, $0x3f800000
-DATA constantsAVX512<>+720(SB)/4, $0x3f800000
-DATA constantsAVX512<>+724(SB)/4, $0x3f800000
-DATA constantsAVX512<>+728(SB)/4, $0x3f800000
-DATA constantsAVX512<>+732(SB)/4, $0x3f800000
-DATA constantsAVX512<>+736(SB)/4, $0x3f800000
-DATA constantsAVX512<>+740(SB)/4, $0x3f800000
-DATA constantsAVX512<>+744(SB)/4, $0x3f800000
-DATA constantsAVX512<>+748(SB)/4, $0x3f800000
-DATA constantsAVX512<>+752(SB)/4, $0x3f800000
-DATA constantsAVX512<>+756(SB)/4, $0x3f800000
-DATA constantsAVX512<>+760(SB)/4, $0x3f800000
-DATA constantsAVX512<>+764(SB)/4, $0x3f800000
-DATA constantsAVX512<>+768(SB)/4, $0xc2960000
-DATA constantsAVX512<>+772(SB)/4, $0xc2960000
-DATA constantsAVX512<>+776(SB)/4, $0xc2960000
-DATA constantsAVX512<>+780(SB)/4, $0xc2960000
-DATA constantsAVX512<>+784(SB)/4, $0xc2960000
-DATA constantsAVX512<>+788(SB)/4, $0xc2960000
-DATA constantsAVX512<>+792(SB)/4, $0xc2960000
-DATA constantsAVX512<>+796(SB)/4, $0xc2960000
-DATA constantsAVX512<>+800(SB)/4, $0xc2960000
-DATA constantsAVX512<>+804(SB)/4, $0xc2960000
-DATA constantsAVX512<>+808(SB)/4, $0xc2960000
-DATA constantsAVX512<>+812(SB)/4, $0xc2960000
-DATA constantsAVX512<>+816(SB)/4, $0xc2960000
-DATA constantsAVX512<>+820(SB)/4, $0xc2960000
-DATA constantsAVX512<>+824(SB)/4, $0xc2960000
-DATA constantsAVX512<>+828(SB)/4, $0xc2960000
-DATA constantsAVX512<>+832(SB)/4, $0x42b17217
-DATA constantsAVX512<>+836(SB)/4, $0x42b17217
-DATA constantsAVX512<>+840(SB)/4, $0x42b17217
-DATA constantsAVX512<>+844(SB)/4, $0x42b17217
-DATA constantsAVX512<>+848(SB)/4, $0x42b17217
-DATA constantsAVX512<>+852(SB)/4, $0x42b17217
-DATA constantsAVX512<>+856(SB)/4, $0x42b17217
-DATA constantsAVX512<>+860(SB)/4, $0x42b17217
-DATA constantsAVX512<>+864(SB)/4, $0x42b17217
-DATA constantsAVX512<>+868(SB)/4, $0x42b17217
-DATA constantsAVX512<>+872(SB)/4, $0x42b17217
-DATA constantsAVX512<>+876(SB)/4, $0x42b17217
-DATA constantsAVX512<>+880(SB)/4, $0x42b17217
-DATA constantsAVX512<>+884(SB)/4, $0x42b17217
-DATA constantsAVX512<>+888(SB)/4, $0x42b17217
-DATA constantsAVX512<>+892(SB)/4, $0x42b17217
-DATA constantsAVX512<>+896(SB)/4, $0x7f800000
-DATA constantsAVX512<>+900(SB)/4, $0x7f800000
-DATA constantsAVX512<>+904(SB)/4, $0x7f800000
-DATA constantsAVX512<>+908(SB)/4, $0x7f800000
-DATA constantsAVX512<>+912(SB)/4, $0x7f800000
-DATA constantsAVX512<>+916(SB)/4, $0x7f800000
-DATA constantsAVX512<>+920(SB)/4, $0x7f800000
-DATA constantsAVX512<>+924(SB)/4, $0x7f800000
-DATA constantsAVX512<>+928(SB)/4, $0x7f800000
-DATA constantsAVX512<>+932(SB)/4, $0x7f800000
-DATA constantsAVX512<>+936(SB)/4, $0x7f800000
-DATA constantsAVX512<>+940(SB)/4, $0x7f800000
-DATA constantsAVX512<>+944(SB)/4, $0x7f800000
-DATA constantsAVX512<>+948(SB)/4, $0x7f800000
-DATA constantsAVX512<>+952(SB)/4, $0x7f800000
-DATA constantsAVX512<>+956(SB)/4, $0x7f800000
-DATA constantsAVX512<>+960(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+964(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+968(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+972(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+976(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+980(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+984(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+988(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+992(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+996(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+1000(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+1004(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+1008(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+1012(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+1016(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+1020(SB)/4, $0x7fffffff
-DATA constantsAVX512<>+1024(SB)/4, $0x00000000
-DATA constantsAVX512<>+1028(SB)/4, $0x00000004
-DATA constantsAVX512<>+1032(SB)/4, $0x00000001
-DATA constantsAVX512<>+1036(SB)/4, $0x00000005
-DATA constantsAVX512<>+1040(SB)/4, $0x00000002
-DATA constantsAVX512<>+1044(SB)/4, $0x00000006
-DATA constantsAVX512<>+1048(SB)/4, $0x00000003
-DATA constantsAVX512<>+1052(SB)/4, $0x00000007
-GLOBL constantsAVX512<>(SB), RODATA|NOPTR, $1056
+DATA constantsAVX512<>+0(SB)/4, $0x4b400000
+DATA constantsAVX512<>+4(SB)/4, $0x4b400000
+DATA constantsAVX512<>+8(SB)/4, $0x4b400000
+DATA constantsAVX512<>+12(SB)/4, $0x4b400000
+DATA constantsAVX512<>+16(SB)/4, $0x4b400000
+DATA constantsAVX512<>+20(SB)/4, $0x4b400000
+DATA constantsAVX512<>+24(SB)/4, $0x4b400000
+DATA constantsAVX512<>+28(SB)/4, $0x4b400000
+DATA constantsAVX512<>+32(SB)/4, $0x4b400000
+DATA constantsAVX512<>+36(SB)/4, $0x4b400000
+DATA constantsAVX512<>+40(SB)/4, $0x4b400000
+DATA constantsAVX512<>+44(SB)/4, $0x4b400000
+DATA constantsAVX512<>+48(SB)/4, $0x4b400000
+DATA constantsAVX512<>+52(SB)/4, $0x4b400000
+DATA constantsAVX512<>+56(SB)/4, $0x4b400000
+DATA constantsAVX512<>+60(SB)/4, $0x4b400000
+DATA constantsAVX512<>+64(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+68(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+72(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+76(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+80(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+84(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+88(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+92(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+96(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+100(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+104(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+108(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+112(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+116(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+120(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+124(SB)/4, $0x3fb8aa3b
+DATA constantsAVX512<>+128(SB)/4, $0x3f318000
+DATA constantsAVX512<>+132(SB)/4, $0x3f318000
+DATA constantsAVX512<>+136(SB)/4, $0x3f318000
+DATA constantsAVX512<>+140(SB)/4, $0x3f318000
+DATA constantsAVX512<>+144(SB)/4, $0x3f318000
+DATA constantsAVX512<>+148(SB)/4, $0x3f318000
+DATA constantsAVX512<>+152(SB)/4, $0x3f318000
+DATA constantsAVX512<>+156(SB)/4, $0x3f318000
+DATA constantsAVX512<>+160(SB)/4, $0x3f318000
+DATA constantsAVX512<>+164(SB)/4, $0x3f318000
+DATA constantsAVX512<>+168(SB)/4, $0x3f318000
+DATA constantsAVX512<>+172(SB)/4, $0x3f318000
+DATA constantsAVX512<>+176(SB)/4, $0x3f318000
+DATA constantsAVX512<>+180(SB)/4, $0x3f318000
+DATA constantsAVX512<>+184(SB)/4, $0x3f318000
+DATA constantsAVX512<>+188(SB)/4, $0x3f318000
+DATA constantsAVX512<>+192(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+196(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+200(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+204(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+208(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+212(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+216(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+220(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+224(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+228(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+232(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+236(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+240(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+244(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+248(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+252(SB)/4, $0xb95e8083
+DATA constantsAVX512<>+256(SB)/4, $0x39506967
+DATA constantsAVX512<>+260(SB)/4, $0x39506967
+DATA constantsAVX512<>+264(SB)/4, $0x39506967
+DATA constantsAVX512<>+268(SB)/4, $0x39506967
+DATA constantsAVX512<>+272(SB)/4, $0x39506967
+DATA constantsAVX512<>+276(SB)/4, $0x39506967
+DATA constantsAVX512<>+280(SB)/4, $0x39506967
+DATA constantsAVX512<>+284(SB)/4, $0x39506967
+DATA constantsAVX512<>+288(SB)/4, $0x39506967
+DATA constantsAVX512<>+292(SB)/4, $0x39506967
+DATA constantsAVX512<>+296(SB)/4, $0x39506967
+DATA constantsAVX512<>+300(SB)/4, $0x39506967
+DATA constantsAVX512<>+304(SB)/4, $0x39506967
+DATA constantsAVX512<>+308(SB)/4, $0x39506967
+DATA constantsAVX512<>+312(SB)/4, $0x39506967
+DATA constantsAVX512<>+316(SB)/4, $0x39506967
+DATA constantsAVX512<>+320(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+324(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+328(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+332(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+336(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+340(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+344(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+348(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+352(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+356(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+360(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+364(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+368(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+372(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+376(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+380(SB)/4, $0x3ab743ce
+DATA constantsAVX512<>+384(SB)/4, $0x3c088908
+DATA constantsAVX512<>+388(SB)/4, $0x3c088908
+DATA constantsAVX512<>+392(SB)/4, $0x3c088908
+DATA constantsAVX512<>+396(SB)/4, $0x3c088908
+DATA constantsAVX512<>+400(SB)/4, $0x3c088908
+DATA constantsAVX512<>+404(SB)/4, $0x3c088908
+DATA constantsAVX512<>+408(SB)/4, $0x3c088908
+DATA constantsAVX512<>+412(SB)/4, $0x3c088908
+DATA constantsAVX512<>+416(SB)/4, $0x3c088908
+DATA constantsAVX512<>+420(SB)/4, $0x3c088908
+DATA constantsAVX512<>+424(SB)/4, $0x3c088908
+DATA constantsAVX512<>+428(SB)/4, $0x3c088908
+DATA constantsAVX512<>+432(SB)/4, $0x3c088908
+DATA constantsAVX512<>+436(SB)/4, $0x3c088908
+DATA constantsAVX512<>+440(SB)/4, $0x3c088908
+DATA constantsAVX512<>+444(SB)/4, $0x3c088908
+DATA constantsAVX512<>+448(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+452(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+456(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+460(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+464(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+468(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+472(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+476(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+480(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+484(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+488(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+492(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+496(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+500(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+504(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+508(SB)/4, $0x3d2aa9c1
+DATA constantsAVX512<>+512(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+516(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+520(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+524(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+528(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+532(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+536(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+540(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+544(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+548(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+552(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+556(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+560(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+564(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+568(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+572(SB)/4, $0x3e2aaaaa
+DATA constantsAVX512<>+576(SB)/4, $0x3f000000
+DATA constantsAVX512<>+580(SB)/4, $0x3f000000
+DATA constantsAVX512<>+584(SB)/4, $0x3f000000
+DATA constantsAVX512<>+588(SB)/4, $0x3f000000
+DATA constantsAVX512<>+592(SB)/4, $0x3f000000
+DATA constantsAVX512<>+596(SB)/4, $0x3f000000
+DATA constantsAVX512<>+600(SB)/4, $0x3f000000
+DATA constantsAVX512<>+604(SB)/4, $0x3f000000
+DATA constantsAVX512<>+608(SB)/4, $0x3f000000
+DATA constantsAVX512<>+612(SB)/4, $0x3f000000
+DATA constantsAVX512<>+616(SB)/4, $0x3f000000
+DATA constantsAVX512<>+620(SB)/4, $0x3f000000
+DATA constantsAVX512<>+624(SB)/4, $0x3f000000
+DATA constantsAVX512<>+628(SB)/4, $0x3f000000
+DATA constantsAVX512<>+632(SB)/4, $0x3f000000
+DATA constantsAVX512<>+636(SB)/4, $0x3f000000
+DATA constantsAVX512<>+640(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+644(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+648(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+652(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+656(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+660(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+664(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+668(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+672(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+676(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+680(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+684(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+688(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+692(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+696(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+700(SB)/4, $0xbfcc422a
+DATA constantsAVX512<>+704(SB)/4, $0xbd922279
+DATA constantsAVX512<>+708(SB)/4, $0xbd922279
+DATA constantsAVX512<>+712(SB)/4, $0xbd922279
+DATA constantsAVX512<>+716(SB)/4, $0xbd922279
+DATA constantsAVX512<>+720(SB)/4, $0xbd922279
+DATA constantsAVX512<>+724(SB)/4, $0xbd922279
+DATA constantsAVX512<>+728(SB)/4, $0xbd922279
+DATA constantsAVX512<>+732(SB)/4, $0xbd922279
+DATA constantsAVX512<>+736(SB)/4, $0xbd922279
+DATA constantsAVX512<>+740(SB)/4, $0xbd922279
+DATA constantsAVX512<>+744(SB)/4, $0xbd922279
+DATA constantsAVX512<>+748(SB)/4, $0xbd922279
+DATA constantsAVX512<>+752(SB)/4, $0xbd922279
+DATA constantsAVX512<>+756(SB)/4, $0xbd922279
+DATA constantsAVX512<>+760(SB)/4, $0xbd922279
+DATA constantsAVX512<>+764(SB)/4, $0xbd922279
+DATA constantsAVX512<>+768(SB)/4, $0x3f800000
+DATA constantsAVX512<>+772(SB)/4, $0x3f800000
+DATA constantsAVX512<>+776(SB)/4, $0x3f800000
+DATA constantsAVX512<>+780(SB)/4, $0x3f800000
+DATA constantsAVX512<>+784(SB)/4, $0x3f800000
+DATA constantsAVX512<>+788(SB)/4, $0x3f800000
+DATA constantsAVX512<>+792(SB)/4, $0x3f800000
+DATA constantsAVX512<>+796(SB)/4, $0x3f800000
+DATA constantsAVX512<>+800(SB)/4, $0x3f800000
+DATA constantsAVX512<>+804(SB)/4, $0x3f800000
+DATA constantsAVX512<>+808(SB)/4, $0x3f800000
+DATA constantsAVX512<>+812(SB)/4, $0x3f800000
+DATA constantsAVX512<>+816(SB)/4, $0x3f800000
+DATA constantsAVX512<>+820(SB)/4, $0x3f800000
+DATA constantsAVX512<>+824(SB)/4, $0x3f800000
+DATA constantsAVX512<>+828(SB)/4, $0x3f800000
+DATA constantsAVX512<>+832(SB)/4, $0xc2960000
+DATA constantsAVX512<>+836(SB)/4, $0xc2960000
+DATA constantsAVX512<>+840(SB)/4, $0xc2960000
+DATA constantsAVX512<>+844(SB)/4, $0xc2960000
+DATA constantsAVX512<>+848(SB)/4, $0xc2960000
+DATA constantsAVX512<>+852(SB)/4, $0xc2960000
+DATA constantsAVX512<>+856(SB)/4, $0xc2960000
+DATA constantsAVX512<>+860(SB)/4, $0xc2960000
+DATA constantsAVX512<>+864(SB)/4, $0xc2960000
+DATA constantsAVX512<>+868(SB)/4, $0xc2960000
+DATA constantsAVX512<>+872(SB)/4, $0xc2960000
+DATA constantsAVX512<>+876(SB)/4, $0xc2960000
+DATA constantsAVX512<>+880(SB)/4, $0xc2960000
+DATA constantsAVX512<>+884(SB)/4, $0xc2960000
+DATA constantsAVX512<>+888(SB)/4, $0xc2960000
+DATA constantsAVX512<>+892(SB)/4, $0xc2960000
+DATA constantsAVX512<>+896(SB)/4, $0x42b17217
+DATA constantsAVX512<>+900(SB)/4, $0x42b17217
+DATA constantsAVX512<>+904(SB)/4, $0x42b17217
+DATA constantsAVX512<>+908(SB)/4, $0x42b17217
+DATA constantsAVX512<>+912(SB)/4, $0x42b17217
+DATA constantsAVX512<>+916(SB)/4, $0x42b17217
+DATA constantsAVX512<>+920(SB)/4, $0x42b17217
+DATA constantsAVX512<>+924(SB)/4, $0x42b17217
+DATA constantsAVX512<>+928(SB)/4, $0x42b17217
+DATA constantsAVX512<>+932(SB)/4, $0x42b17217
+DATA constantsAVX512<>+936(SB)/4, $0x42b17217
+DATA constantsAVX512<>+940(SB)/4, $0x42b17217
+DATA constantsAVX512<>+944(SB)/4, $0x42b17217
+DATA constantsAVX512<>+948(SB)/4, $0x42b17217
+DATA constantsAVX512<>+952(SB)/4, $0x42b17217
+DATA constantsAVX512<>+956(SB)/4, $0x42b17217
+DATA constantsAVX512<>+960(SB)/4, $0x7f800000
+DATA constantsAVX512<>+964(SB)/4, $0x7f800000
+DATA constantsAVX512<>+968(SB)/4, $0x7f800000
+DATA constantsAVX512<>+972(SB)/4, $0x7f800000
+DATA constantsAVX512<>+976(SB)/4, $0x7f800000
+DATA constantsAVX512<>+980(SB)/4, $0x7f800000
+DATA constantsAVX512<>+984(SB)/4, $0x7f800000
+DATA constantsAVX512<>+988(SB)/4, $0x7f800000
+DATA constantsAVX512<>+992(SB)/4, $0x7f800000
+DATA constantsAVX512<>+996(SB)/4, $0x7f800000
+DATA constantsAVX512<>+1000(SB)/4, $0x7f800000
+DATA constantsAVX512<>+1004(SB)/4, $0x7f800000
+DATA constantsAVX512<>+1008(SB)/4, $0x7f800000
+DATA constantsAVX512<>+1012(SB)/4, $0x7f800000
+DATA constantsAVX512<>+1016(SB)/4, $0x7f800000
+DATA constantsAVX512<>+1020(SB)/4, $0x7f800000
+DATA constantsAVX512<>+1024(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1028(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1032(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1036(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1040(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1044(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1048(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1052(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1056(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1060(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1064(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1068(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1072(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1076(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1080(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1084(SB)/4, $0x7fffffff
+DATA constantsAVX512<>+1088(SB)/4, $0x00000000
+DATA constantsAVX512<>+1092(SB)/4, $0x00000004
+DATA constantsAVX512<>+1096(SB)/4, $0x00000001
+DATA constantsAVX512<>+1100(SB)/4, $0x00000005
+DATA constantsAVX512<>+1104(SB)/4, $0x00000002
+DATA constantsAVX512<>+1108(SB)/4, $0x00000006
+DATA constantsAVX512<>+1112(SB)/4, $0x00000003
+DATA constantsAVX512<>+1116(SB)/4, $0x00000007
+GLOBL constantsAVX512<>(SB), RODATA|NOPTR, $1120
 
 // func mulFineTileAVX512(blocks int, a *int16, as *float32, w *int16, ws *float32, c *float32, ldc int)
 // Requires: AVX, AVX512F, AVX512VNNI
@@ -1209,50 +1225,51 @@ block:
 // func quantizeAVX512(x *float32, w *float32, scale float32, steps float32, blocks int, q *int16, scales *float32)
 // Requires: AVX, AVX2, AVX512F
 TEXT ·quantizeAVX512(SB), NOSPLIT, $0-48
+	VMOVUPS      constantsAVX512<>+1024(SB), Z0
 	MOVQ         x+0(FP), AX
 	MOVQ         w+8(FP), CX
-	VBROADCASTSS scale+16(FP), Z0
-	VBROADCASTSS steps+20(FP), Z1
+	VBROADCASTSS scale+16(FP), Z1
+	VBROADCASTSS steps+20(FP), Z2
 	MOVQ         blocks+24(FP), DX
 	MOVQ         q+32(FP), BX
 	MOVQ         scales+40(FP), SI
 
 block:
-	VMULPS (AX), Z0, Z2
-	VMULPS 64(AX), Z0, Z3
+	VMULPS (AX), Z1, Z3
+	VMULPS 64(AX), Z1, Z4
 	TESTQ  CX, CX
 	JE     unweighted
-	VMULPS (CX), Z2, Z2
-	VMULPS 64(CX), Z3, Z3
+	VMULPS (CX), Z3, Z3
+	VMULPS 64(CX), Z4, Z4
 	ADDQ   $0x80, CX
 
 unweighted:
-	VPANDD        constantsAVX512<>+960(SB), Z2, Z4
-	VPANDD        constantsAVX512<>+960(SB), Z3, Z5
-	VPMAXUD       Z5, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y5
-	VPMAXUD       Y5, Y4, Y4
-	VEXTRACTF128  $0x01, Y4, X5
-	VPMAXUD       X5, X4, X4
-	VPERMILPS     $0x4e, X4, X5
-	VPMAXUD       X5, X4, X4
-	VPERMILPS     $0xb1, X4, X5
-	VPMAXUD       X5, X4, X4
-	VMOVD         X4, DI
+	VPANDD        Z0, Z3, Z5
+	VPANDD        Z0, Z4, Z6
+	VPMAXUD       Z6, Z5, Z5
+	VEXTRACTF64X4 $0x01, Z5, Y6
+	VPMAXUD       Y6, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VPMAXUD       X6, X5, X5
+	VPERMILPS     $0x4e, X5, X6
+	VPMAXUD       X6, X5, X5
+	VPERMILPS     $0xb1, X5, X6
+	VPMAXUD       X6, X5, X5
+	VMOVD         X5, DI
 	CMPL          DI, $0x7f800000
 	JCC           bad
 	CMPL          DI, $0x08000000
 	JCS           zero
-	VDIVSS        X1, X4, X5
-	VMOVSS        X5, (SI)
-	VDIVSS        X4, X1, X5
-	VBROADCASTSS  X5, Z4
-	VMULPS        Z4, Z2, Z2
-	VCVTPS2DQ     Z2, Z2
-	VMULPS        Z4, Z3, Z3
+	VDIVSS        X2, X5, X6
+	VMOVSS        X6, (SI)
+	VDIVSS        X5, X2, X6
+	VBROADCASTSS  X6, Z5
+	VMULPS        Z5, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
-	VPMOVSDW      Z2, (BX)
-	VPMOVSDW      Z3, 32(BX)
+	VMULPS        Z5, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VPMOVSDW      Z3, (BX)
+	VPMOVSDW      Z4, 32(BX)
 
 next:
 	ADDQ $0x80, AX
@@ -1271,69 +1288,70 @@ bad:
 	MOVL $0x7fc00000, (SI)
 
 clear:
-	VPXOR   Y2, Y2, Y2
-	VMOVDQU Y2, (BX)
-	VMOVDQU Y2, 32(BX)
+	VPXOR   Y3, Y3, Y3
+	VMOVDQU Y3, (BX)
+	VMOVDQU Y3, 32(BX)
 	JMP     next
 
 // func quantizeBytesAVX512(x *float32, w *float32, scale float32, steps float32, blocks int, q *int8, offsets *int32, scales *float32)
 // Requires: AVX, AVX2, AVX512F
 TEXT ·quantizeBytesAVX512(SB), NOSPLIT, $0-56
+	VMOVUPS      constantsAVX512<>+1024(SB), Z0
 	MOVQ         x+0(FP), AX
 	MOVQ         w+8(FP), CX
-	VBROADCASTSS scale+16(FP), Z0
-	VBROADCASTSS steps+20(FP), Z1
+	VBROADCASTSS scale+16(FP), Z1
+	VBROADCASTSS steps+20(FP), Z2
 	MOVQ         blocks+24(FP), DX
 	MOVQ         q+32(FP), BX
 	MOVQ         scales+48(FP), SI
 	MOVQ         offsets+40(FP), DI
 
 block:
-	VMULPS (AX), Z0, Z2
-	VMULPS 64(AX), Z0, Z3
+	VMULPS (AX), Z1, Z3
+	VMULPS 64(AX), Z1, Z4
 	TESTQ  CX, CX
 	JE     unweighted
-	VMULPS (CX), Z2, Z2
-	VMULPS 64(CX), Z3, Z3
+	VMULPS (CX), Z3, Z3
+	VMULPS 64(CX), Z4, Z4
 	ADDQ   $0x80, CX
 
 unweighted:
-	VPANDD        constantsAVX512<>+960(SB), Z2, Z4
-	VPANDD        constantsAVX512<>+960(SB), Z3, Z5
-	VPMAXUD       Z5, Z4, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y5
-	VPMAXUD       Y5, Y4, Y4
-	VEXTRACTF128  $0x01, Y4, X5
-	VPMAXUD       X5, X4, X4
-	VPERMILPS     $0x4e, X4, X5
-	VPMAXUD       X5, X4, X4
-	VPERMILPS     $0xb1, X4, X5
-	VPMAXUD       X5, X4, X4
-	VMOVD         X4, R8
+	VPANDD        Z0, Z3, Z5
+	VPANDD        Z0, Z4, Z6
+	VPMAXUD       Z6, Z5, Z5
+	VEXTRACTF64X4 $0x01, Z5, Y6
+	VPMAXUD       Y6, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VPMAXUD       X6, X5, X5
+	VPERMILPS     $0x4e, X5, X6
+	VPMAXUD       X6, X5, X5
+	VPERMILPS     $0xb1, X5, X6
+	VPMAXUD       X6, X5, X5
+	VMOVD         X5, R8
 	CMPL          R8, $0x7f800000
 	JCC           bad
 	CMPL          R8, $0x08000000
 	JCS           zero
-	VDIVSS        X1, X4, X5
-	VMOVSS        X5, (SI)
-	VDIVSS        X4, X1, X5
-	VBROADCASTSS  X5, Z4
-	VMULPS        Z4, Z2, Z2
-	VCVTPS2DQ     Z2, Z2
-	VMULPS        Z4, Z3, Z3
+	VDIVSS        X2, X5, X6
+	VMOVSS        X6, (SI)
+	VDIVSS        X5, X2, X6
+	VBROADCASTSS  X6, Z5
+	VMULPS        Z5, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
-	VPMOVSDB      Z2, (BX)
-	VPMOVSDB      Z3, 16(BX)
-	VPADDD        Z3, Z2, Z2
-	VEXTRACTF64X4 $0x01, Z2, Y3
-	VPADDD        Y3, Y2, Y2
-	VEXTRACTF128  $0x01, Y2, X3
-	VPADDD        X3, X2, X2
-	VPERMILPS     $0x4e, X2, X3
-	VPADDD        X3, X2, X2
-	VPERMILPS     $0xb1, X2, X3
-	VPADDD        X3, X2, X2
-	VMOVD         X2, R8
+	VMULPS        Z5, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VPMOVSDB      Z3, (BX)
+	VPMOVSDB      Z4, 16(BX)
+	VPADDD        Z4, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VPADDD        Y4, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X4
+	VPADDD        X4, X3, X3
+	VPERMILPS     $0x4e, X3, X4
+	VPADDD        X4, X3, X3
+	VPERMILPS     $0xb1, X3, X4
+	VPADDD        X4, X3, X3
+	VMOVD         X3, R8
 	SHLL          $0x07, R8
 	NEGL          R8
 	MOVL          R8, (DI)
@@ -1356,8 +1374,8 @@ bad:
 	MOVL $0x7fc00000, (SI)
 
 clear:
-	VPXOR   Y2, Y2, Y2
-	VMOVDQU Y2, (BX)
+	VPXOR   Y3, Y3, Y3
+	VMOVDQU Y3, (BX)
 	MOVL    $0x00000000, (DI)
 	JMP     next
 
@@ -1676,58 +1694,71 @@ TEXT ·expSumAVX512(SB), NOSPLIT, $0-28
 	VBROADCASTSS max+16(FP), Z0
 	VPXORQ       Z1, Z1, Z1
 	VPXORQ       Z2, Z2, Z2
+	VMOVUPS      constantsAVX512<>+0(SB), Z3
+	VMOVUPS      constantsAVX512<>+64(SB), Z4
+	VMOVUPS      constantsAVX512<>+128(SB), Z5
+	VMOVUPS      constantsAVX512<>+192(SB), Z6
+	VMOVUPS      constantsAVX512<>+256(SB), Z7
+	VMOVUPS      constantsAVX512<>+320(SB), Z8
+	VMOVUPS      constantsAVX512<>+384(SB), Z9
+	VMOVUPS      constantsAVX512<>+448(SB), Z10
+	VMOVUPS      constantsAVX512<>+512(SB), Z11
+	VMOVUPS      constantsAVX512<>+576(SB), Z12
+	VMOVUPS      constantsAVX512<>+768(SB), Z13
+	VMOVUPS      constantsAVX512<>+832(SB), Z14
+	VMOVUPS      constantsAVX512<>+896(SB), Z15
 
 loop:
-	VMOVUPS       (AX), Z3
-	VSUBPS        Z0, Z3, Z3
-	VMULPS        constantsAVX512<>+0(SB), Z3, Z4
-	VCVTPS2DQ     Z4, Z4
-	VCVTDQ2PS     Z4, Z5
-	VMOVAPS       Z3, Z6
-	VFNMADD231PS  constantsAVX512<>+64(SB), Z5, Z6
-	VFNMADD231PS  constantsAVX512<>+128(SB), Z5, Z6
-	VMOVUPS       constantsAVX512<>+192(SB), Z5
-	VFMADD213PS   constantsAVX512<>+256(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+320(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+384(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+448(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+512(SB), Z6, Z5
-	VMULPS        Z6, Z6, Z7
-	VADDPS        constantsAVX512<>+704(SB), Z6, Z6
-	VFMADD213PS   Z6, Z7, Z5
-	VPSLLD        $0x17, Z4, Z4
-	VPADDD        Z4, Z5, Z5
-	VCMPPS        $0x1e, constantsAVX512<>+832(SB), Z3, K1
-	VMOVUPS       constantsAVX512<>+896(SB), K1, Z5
-	VCMPPS        $0x05, constantsAVX512<>+768(SB), Z3, K1
-	VMOVAPS.Z     Z5, K1, Z5
-	VMOVUPS       Z5, (AX)
-	VADDPS        Z5, Z1, Z1
-	VMOVUPS       64(AX), Z3
-	VSUBPS        Z0, Z3, Z3
-	VMULPS        constantsAVX512<>+0(SB), Z3, Z4
-	VCVTPS2DQ     Z4, Z4
-	VCVTDQ2PS     Z4, Z5
-	VMOVAPS       Z3, Z6
-	VFNMADD231PS  constantsAVX512<>+64(SB), Z5, Z6
-	VFNMADD231PS  constantsAVX512<>+128(SB), Z5, Z6
-	VMOVUPS       constantsAVX512<>+192(SB), Z5
-	VFMADD213PS   constantsAVX512<>+256(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+320(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+384(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+448(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+512(SB), Z6, Z5
-	VMULPS        Z6, Z6, Z7
-	VADDPS        constantsAVX512<>+704(SB), Z6, Z6
-	VFMADD213PS   Z6, Z7, Z5
-	VPSLLD        $0x17, Z4, Z4
-	VPADDD        Z4, Z5, Z5
-	VCMPPS        $0x1e, constantsAVX512<>+832(SB), Z3, K1
-	VMOVUPS       constantsAVX512<>+896(SB), K1, Z5
-	VCMPPS        $0x05, constantsAVX512<>+768(SB), Z3, K1
-	VMOVAPS.Z     Z5, K1, Z5
-	VMOVUPS       Z5, 64(AX)
-	VADDPS        Z5, Z2, Z2
+	VMOVUPS       (AX), Z16
+	VSUBPS        Z0, Z16, Z16
+	VMOVUPS       Z3, Z17
+	VFMADD231PS   Z4, Z16, Z17
+	VSUBPS        Z3, Z17, Z19
+	VMOVAPS       Z16, Z18
+	VFNMADD231PS  Z5, Z19, Z18
+	VFNMADD231PS  Z6, Z19, Z18
+	VMOVUPS       Z7, Z19
+	VFMADD213PS   Z8, Z18, Z19
+	VFMADD213PS   Z9, Z18, Z19
+	VFMADD213PS   Z10, Z18, Z19
+	VFMADD213PS   Z11, Z18, Z19
+	VFMADD213PS   Z12, Z18, Z19
+	VMULPS        Z18, Z18, Z20
+	VADDPS        Z13, Z18, Z18
+	VFMADD213PS   Z18, Z20, Z19
+	VPSLLD        $0x17, Z17, Z17
+	VPADDD        Z17, Z19, Z19
+	VCMPPS        $0x1e, Z15, Z16, K1
+	VMOVUPS       constantsAVX512<>+960(SB), K1, Z19
+	VCMPPS        $0x05, Z14, Z16, K1
+	VMOVAPS.Z     Z19, K1, Z19
+	VMOVUPS       Z19, (AX)
+	VADDPS        Z19, Z1, Z1
+	VMOVUPS       64(AX), Z16
+	VSUBPS        Z0, Z16, Z16
+	VMOVUPS       Z3, Z17
+	VFMADD231PS   Z4, Z16, Z17
+	VSUBPS        Z3, Z17, Z19
+	VMOVAPS       Z16, Z18
+	VFNMADD231PS  Z5, Z19, Z18
+	VFNMADD231PS  Z6, Z19, Z18
+	VMOVUPS       Z7, Z19
+	VFMADD213PS   Z8, Z18, Z19
+	VFMADD213PS   Z9, Z18, Z19
+	VFMADD213PS   Z10, Z18, Z19
+	VFMADD213PS   Z11, Z18, Z19
+	VFMADD213PS   Z12, Z18, Z19
+	VMULPS        Z18, Z18, Z20
+	VADDPS        Z13, Z18, Z18
+	VFMADD213PS   Z18, Z20, Z19
+	VPSLLD        $0x17, Z17, Z17
+	VPADDD        Z17, Z19, Z19
+	VCMPPS        $0x1e, Z15, Z16, K1
+	VMOVUPS       constantsAVX512<>+960(SB), K1, Z19
+	VCMPPS        $0x05, Z14, Z16, K1
+	VMOVAPS.Z     Z19, K1, Z19
+	VMOVUPS       Z19, 64(AX)
+	VADDPS        Z19, Z2, Z2
 	ADDQ          $0x80, AX
 	SUBQ          $0x20, CX
 	JNE           loop
@@ -1752,56 +1783,69 @@ TEXT ·sumExpAVX512(SB), NOSPLIT, $0-28
 	VBROADCASTSS max+16(FP), Z0
 	VPXORQ       Z1, Z1, Z1
 	VPXORQ       Z2, Z2, Z2
+	VMOVUPS      constantsAVX512<>+0(SB), Z3
+	VMOVUPS      constantsAVX512<>+64(SB), Z4
+	VMOVUPS      constantsAVX512<>+128(SB), Z5
+	VMOVUPS      constantsAVX512<>+192(SB), Z6
+	VMOVUPS      constantsAVX512<>+256(SB), Z7
+	VMOVUPS      constantsAVX512<>+320(SB), Z8
+	VMOVUPS      constantsAVX512<>+384(SB), Z9
+	VMOVUPS      constantsAVX512<>+448(SB), Z10
+	VMOVUPS      constantsAVX512<>+512(SB), Z11
+	VMOVUPS      constantsAVX512<>+576(SB), Z12
+	VMOVUPS      constantsAVX512<>+768(SB), Z13
+	VMOVUPS      constantsAVX512<>+832(SB), Z14
+	VMOVUPS      constantsAVX512<>+896(SB), Z15
 
 loop:
-	VMOVUPS       (AX), Z3
-	VSUBPS        Z0, Z3, Z3
-	VMULPS        constantsAVX512<>+0(SB), Z3, Z4
-	VCVTPS2DQ     Z4, Z4
-	VCVTDQ2PS     Z4, Z5
-	VMOVAPS       Z3, Z6
-	VFNMADD231PS  constantsAVX512<>+64(SB), Z5, Z6
-	VFNMADD231PS  constantsAVX512<>+128(SB), Z5, Z6
-	VMOVUPS       constantsAVX512<>+192(SB), Z5
-	VFMADD213PS   constantsAVX512<>+256(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+320(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+384(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+448(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+512(SB), Z6, Z5
-	VMULPS        Z6, Z6, Z7
-	VADDPS        constantsAVX512<>+704(SB), Z6, Z6
-	VFMADD213PS   Z6, Z7, Z5
-	VPSLLD        $0x17, Z4, Z4
-	VPADDD        Z4, Z5, Z5
-	VCMPPS        $0x1e, constantsAVX512<>+832(SB), Z3, K1
-	VMOVUPS       constantsAVX512<>+896(SB), K1, Z5
-	VCMPPS        $0x05, constantsAVX512<>+768(SB), Z3, K1
-	VMOVAPS.Z     Z5, K1, Z5
-	VADDPS        Z5, Z1, Z1
-	VMOVUPS       64(AX), Z3
-	VSUBPS        Z0, Z3, Z3
-	VMULPS        constantsAVX512<>+0(SB), Z3, Z4
-	VCVTPS2DQ     Z4, Z4
-	VCVTDQ2PS     Z4, Z5
-	VMOVAPS       Z3, Z6
-	VFNMADD231PS  constantsAVX512<>+64(SB), Z5, Z6
-	VFNMADD231PS  constantsAVX512<>+128(SB), Z5, Z6
-	VMOVUPS       constantsAVX512<>+192(SB), Z5
-	VFMADD213PS   constantsAVX512<>+256(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+320(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+384(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+448(SB), Z6, Z5
-	VFMADD213PS   constantsAVX512<>+512(SB), Z6, Z5
-	VMULPS        Z6, Z6, Z7
-	VADDPS        constantsAVX512<>+704(SB), Z6, Z6
-	VFMADD213PS   Z6, Z7, Z5
-	VPSLLD        $0x17, Z4, Z4
-	VPADDD        Z4, Z5, Z5
-	VCMPPS        $0x1e, constantsAVX512<>+832(SB), Z3, K1
-	VMOVUPS       constantsAVX512<>+896(SB), K1, Z5
-	VCMPPS        $0x05, constantsAVX512<>+768(SB), Z3, K1
-	VMOVAPS.Z     Z5, K1, Z5
-	VADDPS        Z5, Z2, Z2
+	VMOVUPS       (AX), Z16
+	VSUBPS        Z0, Z16, Z16
+	VMOVUPS       Z3, Z17
+	VFMADD231PS   Z4, Z16, Z17
+	VSUBPS        Z3, Z17, Z19
+	VMOVAPS       Z16, Z18
+	VFNMADD231PS  Z5, Z19, Z18
+	VFNMADD231PS  Z6, Z19, Z18
+	VMOVUPS       Z7, Z19
+	VFMADD213PS   Z8, Z18, Z19
+	VFMADD213PS   Z9, Z18, Z19
+	VFMADD213PS   Z10, Z18, Z19
+	VFMADD213PS   Z11, Z18, Z19
+	VFMADD213PS   Z12, Z18, Z19
+	VMULPS        Z18, Z18, Z20
+	VADDPS        Z13, Z18, Z18
+	VFMADD213PS   Z18, Z20, Z19
+	VPSLLD        $0x17, Z17, Z17
+	VPADDD        Z17, Z19, Z19
+	VCMPPS        $0x1e, Z15, Z16, K1
+	VMOVUPS       constantsAVX512<>+960(SB), K1, Z19
+	VCMPPS        $0x05, Z14, Z16, K1
+	VMOVAPS.Z     Z19, K1, Z19
+	VADDPS        Z19, Z1, Z1
+	VMOVUPS       64(AX), Z16
+	VSUBPS        Z0, Z16, Z16
+	VMOVUPS       Z3, Z17
+	VFMADD231PS   Z4, Z16, Z17
+	VSUBPS        Z3, Z17, Z19
+	VMOVAPS       Z16, Z18
+	VFNMADD231PS  Z5, Z19, Z18
+	VFNMADD231PS  Z6, Z19, Z18
+	VMOVUPS       Z7, Z19
+	VFMADD213PS   Z8, Z18, Z19
+	VFMADD213PS   Z9, Z18, Z19
+	VFMADD213PS   Z10, Z18, Z19
+	VFMADD213PS   Z11, Z18, Z19
+	VFMADD213PS   Z12, Z18, Z19
+	VMULPS        Z18, Z18, Z20
+	VADDPS        Z13, Z18, Z18
+	VFMADD213PS   Z18, Z20, Z19
+	VPSLLD        $0x17, Z17, Z17
+	VPADDD        Z17, Z19, Z19
+	VCMPPS        $0x1e, Z15, Z16, K1
+	VMOVUPS       constantsAVX512<>+960(SB), K1, Z19
+	VCMPPS        $0x05, Z14, Z16, K1
+	VMOVAPS.Z     Z19, K1, Z19
+	VADDPS        Z19, Z2, Z2
 	ADDQ          $0x80, AX
 	SUBQ          $0x20, CX
 	JNE           loop
@@ -1821,66 +1865,79 @@ loop:
 // func siluMulAVX512(x *float32, u *float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·siluMulAVX512(SB), NOSPLIT, $0-24
-	MOVQ   x+0(FP), AX
-	MOVQ   u+8(FP), CX
-	MOVQ   n+16(FP), DX
-	VPXORQ Z0, Z0, Z0
+	MOVQ    x+0(FP), AX
+	MOVQ    u+8(FP), CX
+	MOVQ    n+16(FP), DX
+	VPXORQ  Z0, Z0, Z0
+	VMOVUPS constantsAVX512<>+0(SB), Z1
+	VMOVUPS constantsAVX512<>+64(SB), Z2
+	VMOVUPS constantsAVX512<>+128(SB), Z3
+	VMOVUPS constantsAVX512<>+192(SB), Z4
+	VMOVUPS constantsAVX512<>+256(SB), Z5
+	VMOVUPS constantsAVX512<>+320(SB), Z6
+	VMOVUPS constantsAVX512<>+384(SB), Z7
+	VMOVUPS constantsAVX512<>+448(SB), Z8
+	VMOVUPS constantsAVX512<>+512(SB), Z9
+	VMOVUPS constantsAVX512<>+576(SB), Z10
+	VMOVUPS constantsAVX512<>+768(SB), Z11
+	VMOVUPS constantsAVX512<>+832(SB), Z12
+	VMOVUPS constantsAVX512<>+896(SB), Z13
 
 loop:
-	VMOVUPS      (AX), Z1
-	VSUBPS       Z1, Z0, Z2
-	VMULPS       constantsAVX512<>+0(SB), Z2, Z3
-	VCVTPS2DQ    Z3, Z3
-	VCVTDQ2PS    Z3, Z4
-	VMOVAPS      Z2, Z5
-	VFNMADD231PS constantsAVX512<>+64(SB), Z4, Z5
-	VFNMADD231PS constantsAVX512<>+128(SB), Z4, Z5
-	VMOVUPS      constantsAVX512<>+192(SB), Z4
-	VFMADD213PS  constantsAVX512<>+256(SB), Z5, Z4
-	VFMADD213PS  constantsAVX512<>+320(SB), Z5, Z4
-	VFMADD213PS  constantsAVX512<>+384(SB), Z5, Z4
-	VFMADD213PS  constantsAVX512<>+448(SB), Z5, Z4
-	VFMADD213PS  constantsAVX512<>+512(SB), Z5, Z4
-	VMULPS       Z5, Z5, Z6
-	VADDPS       constantsAVX512<>+704(SB), Z5, Z5
-	VFMADD213PS  Z5, Z6, Z4
-	VPSLLD       $0x17, Z3, Z3
-	VPADDD       Z3, Z4, Z4
-	VCMPPS       $0x1e, constantsAVX512<>+832(SB), Z2, K1
-	VMOVUPS      constantsAVX512<>+896(SB), K1, Z4
-	VCMPPS       $0x05, constantsAVX512<>+768(SB), Z2, K1
-	VMOVAPS.Z    Z4, K1, Z4
-	VADDPS       constantsAVX512<>+704(SB), Z4, Z4
-	VDIVPS       Z4, Z1, Z1
-	VMULPS       (CX), Z1, Z1
-	VMOVUPS      Z1, (AX)
-	VMOVUPS      64(AX), Z1
-	VSUBPS       Z1, Z0, Z2
-	VMULPS       constantsAVX512<>+0(SB), Z2, Z3
-	VCVTPS2DQ    Z3, Z3
-	VCVTDQ2PS    Z3, Z4
-	VMOVAPS      Z2, Z5
-	VFNMADD231PS constantsAVX512<>+64(SB), Z4, Z5
-	VFNMADD231PS constantsAVX512<>+128(SB), Z4, Z5
-	VMOVUPS      constantsAVX512<>+192(SB), Z4
-	VFMADD213PS  constantsAVX512<>+256(SB), Z5, Z4
-	VFMADD213PS  constantsAVX512<>+320(SB), Z5, Z4
-	VFMADD213PS  constantsAVX512<>+384(SB), Z5, Z4
-	VFMADD213PS  constantsAVX512<>+448(SB), Z5, Z4
-	VFMADD213PS  constantsAVX512<>+512(SB), Z5, Z4
-	VMULPS       Z5, Z5, Z6
-	VADDPS       constantsAVX512<>+704(SB), Z5, Z5
-	VFMADD213PS  Z5, Z6, Z4
-	VPSLLD       $0x17, Z3, Z3
-	VPADDD       Z3, Z4, Z4
-	VCMPPS       $0x1e, constantsAVX512<>+832(SB), Z2, K1
-	VMOVUPS      constantsAVX512<>+896(SB), K1, Z4
-	VCMPPS       $0x05, constantsAVX512<>+768(SB), Z2, K1
-	VMOVAPS.Z    Z4, K1, Z4
-	VADDPS       constantsAVX512<>+704(SB), Z4, Z4
-	VDIVPS       Z4, Z1, Z1
-	VMULPS       64(CX), Z1, Z1
-	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      (AX), Z14
+	VSUBPS       Z14, Z0, Z15
+	VMOVUPS      Z1, Z16
+	VFMADD231PS  Z2, Z15, Z16
+	VSUBPS       Z1, Z16, Z18
+	VMOVAPS      Z15, Z17
+	VFNMADD231PS Z3, Z18, Z17
+	VFNMADD231PS Z4, Z18, Z17
+	VMOVUPS      Z5, Z18
+	VFMADD213PS  Z6, Z17, Z18
+	VFMADD213PS  Z7, Z17, Z18
+	VFMADD213PS  Z8, Z17, Z18
+	VFMADD213PS  Z9, Z17, Z18
+	VFMADD213PS  Z10, Z17, Z18
+	VMULPS       Z17, Z17, Z19
+	VADDPS       Z11, Z17, Z17
+	VFMADD213PS  Z17, Z19, Z18
+	VPSLLD       $0x17, Z16, Z16
+	VPADDD       Z16, Z18, Z18
+	VCMPPS       $0x1e, Z13, Z15, K1
+	VMOVUPS      constantsAVX512<>+960(SB), K1, Z18
+	VCMPPS       $0x05, Z12, Z15, K1
+	VMOVAPS.Z    Z18, K1, Z18
+	VADDPS       Z11, Z18, Z18
+	VDIVPS       Z18, Z14, Z14
+	VMULPS       (CX), Z14, Z14
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      64(AX), Z14
+	VSUBPS       Z14, Z0, Z15
+	VMOVUPS      Z1, Z16
+	VFMADD231PS  Z2, Z15, Z16
+	VSUBPS       Z1, Z16, Z18
+	VMOVAPS      Z15, Z17
+	VFNMADD231PS Z3, Z18, Z17
+	VFNMADD231PS Z4, Z18, Z17
+	VMOVUPS      Z5, Z18
+	VFMADD213PS  Z6, Z17, Z18
+	VFMADD213PS  Z7, Z17, Z18
+	VFMADD213PS  Z8, Z17, Z18
+	VFMADD213PS  Z9, Z17, Z18
+	VFMADD213PS  Z10, Z17, Z18
+	VMULPS       Z17, Z17, Z19
+	VADDPS       Z11, Z17, Z17
+	VFMADD213PS  Z17, Z19, Z18
+	VPSLLD       $0x17, Z16, Z16
+	VPADDD       Z16, Z18, Z18
+	VCMPPS       $0x1e, Z13, Z15, K1
+	VMOVUPS      constantsAVX512<>+960(SB), K1, Z18
+	VCMPPS       $0x05, Z12, Z15, K1
+	VMOVAPS.Z    Z18, K1, Z18
+	VADDPS       Z11, Z18, Z18
+	VDIVPS       Z18, Z14, Z14
+	VMULPS       64(CX), Z14, Z14
+	VMOVUPS      Z14, 64(AX)
 	ADDQ         $0x80, AX
 	ADDQ         $0x80, CX
 	SUBQ         $0x20, DX
@@ -1894,68 +1951,81 @@ TEXT ·geluMulAVX512(SB), NOSPLIT, $0-24
 	MOVQ    x+0(FP), AX
 	MOVQ    u+8(FP), CX
 	MOVQ    n+16(FP), DX
-	VMOVUPS constantsAVX512<>+576(SB), Z0
-	VMOVUPS constantsAVX512<>+640(SB), Z1
+	VMOVUPS constantsAVX512<>+640(SB), Z0
+	VMOVUPS constantsAVX512<>+704(SB), Z1
+	VMOVUPS constantsAVX512<>+0(SB), Z2
+	VMOVUPS constantsAVX512<>+64(SB), Z3
+	VMOVUPS constantsAVX512<>+128(SB), Z4
+	VMOVUPS constantsAVX512<>+192(SB), Z5
+	VMOVUPS constantsAVX512<>+256(SB), Z6
+	VMOVUPS constantsAVX512<>+320(SB), Z7
+	VMOVUPS constantsAVX512<>+384(SB), Z8
+	VMOVUPS constantsAVX512<>+448(SB), Z9
+	VMOVUPS constantsAVX512<>+512(SB), Z10
+	VMOVUPS constantsAVX512<>+576(SB), Z11
+	VMOVUPS constantsAVX512<>+768(SB), Z12
+	VMOVUPS constantsAVX512<>+832(SB), Z13
+	VMOVUPS constantsAVX512<>+896(SB), Z14
 
 loop:
-	VMOVUPS      (AX), Z2
-	VMULPS       Z2, Z2, Z3
-	VFMADD213PS  Z0, Z1, Z3
-	VMULPS       Z2, Z3, Z3
-	VMULPS       constantsAVX512<>+0(SB), Z3, Z4
-	VCVTPS2DQ    Z4, Z4
-	VCVTDQ2PS    Z4, Z5
-	VMOVAPS      Z3, Z6
-	VFNMADD231PS constantsAVX512<>+64(SB), Z5, Z6
-	VFNMADD231PS constantsAVX512<>+128(SB), Z5, Z6
-	VMOVUPS      constantsAVX512<>+192(SB), Z5
-	VFMADD213PS  constantsAVX512<>+256(SB), Z6, Z5
-	VFMADD213PS  constantsAVX512<>+320(SB), Z6, Z5
-	VFMADD213PS  constantsAVX512<>+384(SB), Z6, Z5
-	VFMADD213PS  constantsAVX512<>+448(SB), Z6, Z5
-	VFMADD213PS  constantsAVX512<>+512(SB), Z6, Z5
-	VMULPS       Z6, Z6, Z7
-	VADDPS       constantsAVX512<>+704(SB), Z6, Z6
-	VFMADD213PS  Z6, Z7, Z5
-	VPSLLD       $0x17, Z4, Z4
-	VPADDD       Z4, Z5, Z5
-	VCMPPS       $0x1e, constantsAVX512<>+832(SB), Z3, K1
-	VMOVUPS      constantsAVX512<>+896(SB), K1, Z5
-	VCMPPS       $0x05, constantsAVX512<>+768(SB), Z3, K1
-	VMOVAPS.Z    Z5, K1, Z5
-	VADDPS       constantsAVX512<>+704(SB), Z5, Z5
-	VDIVPS       Z5, Z2, Z2
-	VMULPS       (CX), Z2, Z2
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      64(AX), Z2
-	VMULPS       Z2, Z2, Z3
-	VFMADD213PS  Z0, Z1, Z3
-	VMULPS       Z2, Z3, Z3
-	VMULPS       constantsAVX512<>+0(SB), Z3, Z4
-	VCVTPS2DQ    Z4, Z4
-	VCVTDQ2PS    Z4, Z5
-	VMOVAPS      Z3, Z6
-	VFNMADD231PS constantsAVX512<>+64(SB), Z5, Z6
-	VFNMADD231PS constantsAVX512<>+128(SB), Z5, Z6
-	VMOVUPS      constantsAVX512<>+192(SB), Z5
-	VFMADD213PS  constantsAVX512<>+256(SB), Z6, Z5
-	VFMADD213PS  constantsAVX512<>+320(SB), Z6, Z5
-	VFMADD213PS  constantsAVX512<>+384(SB), Z6, Z5
-	VFMADD213PS  constantsAVX512<>+448(SB), Z6, Z5
-	VFMADD213PS  constantsAVX512<>+512(SB), Z6, Z5
-	VMULPS       Z6, Z6, Z7
-	VADDPS       constantsAVX512<>+704(SB), Z6, Z6
-	VFMADD213PS  Z6, Z7, Z5
-	VPSLLD       $0x17, Z4, Z4
-	VPADDD       Z4, Z5, Z5
-	VCMPPS       $0x1e, constantsAVX512<>+832(SB), Z3, K1
-	VMOVUPS      constantsAVX512<>+896(SB), K1, Z5
-	VCMPPS       $0x05, constantsAVX512<>+768(SB), Z3, K1
-	VMOVAPS.Z    Z5, K1, Z5
-	VADDPS       constantsAVX512<>+704(SB), Z5, Z5
-	VDIVPS       Z5, Z2, Z2
-	VMULPS       64(CX), Z2, Z2
-	VMOVUPS      Z2, 64(AX)
+	VMOVUPS      (AX), Z15
+	VMULPS       Z15, Z15, Z16
+	VFMADD213PS  Z0, Z1, Z16
+	VMULPS       Z15, Z16, Z16
+	VMOVUPS      Z2, Z17
+	VFMADD231PS  Z3, Z16, Z17
+	VSUBPS       Z2, Z17, Z19
+	VMOVAPS      Z16, Z18
+	VFNMADD231PS Z4, Z19, Z18
+	VFNMADD231PS Z5, Z19, Z18
+	VMOVUPS      Z6, Z19
+	VFMADD213PS  Z7, Z18, Z19
+	VFMADD213PS  Z8, Z18, Z19
+	VFMADD213PS  Z9, Z18, Z19
+	VFMADD213PS  Z10, Z18, Z19
+	VFMADD213PS  Z11, Z18, Z19
+	VMULPS       Z18, Z18, Z20
+	VADDPS       Z12, Z18, Z18
+	VFMADD213PS  Z18, Z20, Z19
+	VPSLLD       $0x17, Z17, Z17
+	VPADDD       Z17, Z19, Z19
+	VCMPPS       $0x1e, Z14, Z16, K1
+	VMOVUPS      constantsAVX512<>+960(SB), K1, Z19
+	VCMPPS       $0x05, Z13, Z16, K1
+	VMOVAPS.Z    Z19, K1, Z19
+	VADDPS       Z12, Z19, Z19
+	VDIVPS       Z19, Z15, Z15
+	VMULPS       (CX), Z15, Z15
+	VMOVUPS      Z15, (AX)
+	VMOVUPS      64(AX), Z15
+	VMULPS       Z15, Z15, Z16
+	VFMADD213PS  Z0, Z1, Z16
+	VMULPS       Z15, Z16, Z16
+	VMOVUPS      Z2, Z17
+	VFMADD231PS  Z3, Z16, Z17
+	VSUBPS       Z2, Z17, Z19
+	VMOVAPS      Z16, Z18
+	VFNMADD231PS Z4, Z19, Z18
+	VFNMADD231PS Z5, Z19, Z18
+	VMOVUPS      Z6, Z19
+	VFMADD213PS  Z7, Z18, Z19
+	VFMADD213PS  Z8, Z18, Z19
+	VFMADD213PS  Z9, Z18, Z19
+	VFMADD213PS  Z10, Z18, Z19
+	VFMADD213PS  Z11, Z18, Z19
+	VMULPS       Z18, Z18, Z20
+	VADDPS       Z12, Z18, Z18
+	VFMADD213PS  Z18, Z20, Z19
+	VPSLLD       $0x17, Z17, Z17
+	VPADDD       Z17, Z19, Z19
+	VCMPPS       $0x1e, Z14, Z16, K1
+	VMOVUPS      constantsAVX512<>+960(SB), K1, Z19
+	VCMPPS       $0x05, Z13, Z16, K1
+	VMOVAPS.Z    Z19, K1, Z19
+	VADDPS       Z12, Z19, Z19
+	VDIVPS       Z19, Z15, Z15
+	VMULPS       64(CX), Z15, Z15
+	VMOVUPS      Z15, 64(AX)
 	ADDQ         $0x80, AX
 	ADDQ         $0x80, CX
 	SUBQ         $0x20, DX

@@ -15,24 +15,30 @@ const (
 // exp writes e = eˣ as exp32 in portable.go computes it: exactly 0 below expmin,
 // +Inf above expmax, NaN for NaN.
 func (v *vectors) exp(x reg.VecVirtual) reg.VecVirtual {
-	n, nf, r, p, t := v.reg(), v.reg(), v.reg(), v.reg(), v.reg()
-	VMULPS(v.consts["log2e"], x, n)
-	VCVTPS2DQ(n, n)
-	VCVTDQ2PS(n, nf)
+	n, r, p, t := v.reg(), v.reg(), v.reg(), v.reg()
+	VMOVUPS(v.constant("round"), n)
+	VFMADD231PS(v.constant("log2e"), x, n) // the integer is in its low bits
+	VSUBPS(v.constant("round"), n, p)
 	VMOVAPS(x, r)
-	VFNMADD231PS(v.consts["ln2hi"], nf, r)
-	VFNMADD231PS(v.consts["ln2lo"], nf, r)
-	VMOVUPS(v.consts["p0"], p)
+	VFNMADD231PS(v.constant("ln2hi"), p, r)
+	VFNMADD231PS(v.constant("ln2lo"), p, r)
+	VMOVUPS(v.constant("p0"), p)
 	for _, c := range []string{"p1", "p2", "p3", "p4", "p5"} {
-		VFMADD213PS(v.consts[c], r, p)
+		VFMADD213PS(v.constant(c), r, p)
 	}
 	VMULPS(r, r, t)
-	VADDPS(v.consts["one"], r, r)
+	VADDPS(v.constant("one"), r, r)
 	VFMADD213PS(r, t, p)
 	VPSLLD(Imm(23), n, n)
 	VPADDD(n, p, p)
 	v.clip(x, p)
 	return p
+}
+
+// loopExp is loop for bodies that use exp.
+func (v *vectors) loopExp(n reg.Register, pointers []reg.Register, body func()) {
+	v.hold("round", "log2e", "ln2hi", "ln2lo", "p0", "p1", "p2", "p3", "p4", "p5", "one", "expmin", "expmax")
+	v.loop(n, pointers, body)
 }
 
 // clip replaces e by 0 where x < expmin and by +Inf where x > expmax.
@@ -47,9 +53,9 @@ func (v *vectors) clip(x, e reg.VecVirtual) {
 		return
 	}
 	m := K()
-	VCMPPS(Imm(greater), v.consts["expmax"], x, m)
+	VCMPPS(Imm(greater), v.constant("expmax"), x, m)
 	VMOVUPS(v.consts["inf"], m, e)
-	VCMPPS(Imm(notLess), v.consts["expmin"], x, m)
+	VCMPPS(Imm(notLess), v.constant("expmin"), x, m)
 	VMOVAPS_Z(e, m, e)
 }
 
@@ -66,7 +72,7 @@ func (v *vectors) expSum(name string, store bool) {
 	for _, s := range sums {
 		v.zero(s)
 	}
-	v.loop(n, []reg.Register{x}, func() {
+	v.loopExp(n, []reg.Register{x}, func() {
 		for i := range step / v.lanes {
 			t := v.reg()
 			VMOVUPS(v.at(x, i), t)
@@ -87,13 +93,13 @@ func (v *vectors) siluMul() {
 	x, u, n := Load(Param("x"), GP64()), Load(Param("u"), GP64()), Load(Param("n"), GP64())
 	zero := v.reg()
 	v.zero(zero)
-	v.loop(n, []reg.Register{x, u}, func() {
+	v.loopExp(n, []reg.Register{x, u}, func() {
 		for i := range step / v.lanes {
 			t, neg := v.reg(), v.reg()
 			VMOVUPS(v.at(x, i), t)
 			VSUBPS(t, zero, neg)
 			e := v.exp(neg)
-			VADDPS(v.consts["one"], e, e)
+			VADDPS(v.constant("one"), e, e)
 			VDIVPS(e, t, t)
 			VMULPS(v.at(u, i), t, t)
 			VMOVUPS(t, v.at(x, i))
@@ -109,7 +115,7 @@ func (v *vectors) geluMul() {
 	linear, cubic := v.reg(), v.reg()
 	VMOVUPS(v.consts["gelu1"], linear)
 	VMOVUPS(v.consts["gelu3"], cubic)
-	v.loop(n, []reg.Register{x, u}, func() {
+	v.loopExp(n, []reg.Register{x, u}, func() {
 		for i := range step / v.lanes {
 			t, arg := v.reg(), v.reg()
 			VMOVUPS(v.at(x, i), t)
@@ -117,7 +123,7 @@ func (v *vectors) geluMul() {
 			VFMADD213PS(linear, cubic, arg)
 			VMULPS(t, arg, arg)
 			e := v.exp(arg)
-			VADDPS(v.consts["one"], e, e)
+			VADDPS(v.constant("one"), e, e)
 			VDIVPS(e, t, t)
 			VMULPS(v.at(u, i), t, t)
 			VMOVUPS(t, v.at(x, i))

@@ -17,6 +17,7 @@ type quantizer struct {
 // open loads the parameters that the levels share.
 func (v *vectors) openQuantizer() *quantizer {
 	z := &quantizer{vectors: v}
+	v.hold("abs")
 	z.x, z.w = Load(Param("x"), GP64()), Load(Param("w"), GP64())
 	z.factor, z.steps = v.broadcast("scale"), v.broadcast("steps")
 	z.blocks, z.q, z.scales = Load(Param("blocks"), GP64()), Load(Param("q"), GP64()), Load(Param("scales"), GP64())
@@ -45,7 +46,7 @@ func (z *quantizer) values() []reg.VecVirtual {
 func (z *quantizer) round(y []reg.VecVirtual) {
 	abs := z.many(len(y))
 	for i, r := range y {
-		z.and(z.consts["abs"], r, abs[i])
+		z.and(z.constant("abs"), r, abs[i])
 	}
 	top := z.reduce(VPMAXUD, tree(VPMAXUD, abs))
 	bits, s := GP32(), XMM()
@@ -65,7 +66,7 @@ func (z *quantizer) round(y []reg.VecVirtual) {
 	}
 }
 
-func (z *quantizer) and(m Mem, r, dst reg.VecVirtual) {
+func (z *quantizer) and(m Op, r, dst reg.VecVirtual) {
 	if z.lanes == 8 {
 		VPAND(m, r, dst)
 	} else {

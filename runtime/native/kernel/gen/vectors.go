@@ -16,6 +16,7 @@ type vectors struct {
 	lanes  int
 	reg    func() reg.VecVirtual
 	consts map[string]Mem
+	held   map[string]reg.VecVirtual // constants in registers of the function being written
 }
 
 func ymm() reg.VecVirtual { return YMM() }
@@ -34,7 +35,7 @@ func (v *vectors) constants() {
 		name string
 		bits uint32
 	}{
-		{"log2e", f32(1.442695041)}, {"ln2hi", f32(0.693359375)}, {"ln2lo", f32(-2.12194440e-4)},
+		{"round", f32(3 << 22)}, {"log2e", f32(1.442695041)}, {"ln2hi", f32(0.693359375)}, {"ln2lo", f32(-2.12194440e-4)},
 		{"p0", f32(1.9875691500e-4)}, {"p1", f32(1.3981999507e-3)}, {"p2", f32(8.3334519073e-3)},
 		{"p3", f32(4.1665795894e-2)}, {"p4", f32(1.6666665459e-1)}, {"p5", f32(5.0000001201e-1)},
 		{"gelu1", f32(-1.5957691216057308)}, {"gelu3", f32(-1.5957691216057308 * 0.044715)},
@@ -56,11 +57,31 @@ func (v *vectors) constants() {
 	v.consts["bytes"] = base.Offset(len(table) * v.bytes())
 }
 
+// hold loads constants into registers where there are enough: memory that a
+// vector of 64 bytes comes from may straddle two cache lines.
+func (v *vectors) hold(names ...string) {
+	if v.lanes < 16 {
+		return
+	}
+	for _, name := range names {
+		v.held[name] = v.reg()
+		VMOVUPS(v.consts[name], v.held[name])
+	}
+}
+
+func (v *vectors) constant(name string) Op {
+	if r, ok := v.held[name]; ok {
+		return r
+	}
+	return v.consts[name]
+}
+
 func f32(x float64) uint32 { return math.Float32bits(float32(x)) }
 
 // function opens a function named for the level.
 func (v *vectors) function(name, signature, doc string) {
 	TEXT(name+v.suffix, NOSPLIT, "func"+signature)
+	v.held = map[string]reg.VecVirtual{}
 	Doc(fmt.Sprintf("%s%s %s", name, v.suffix, doc))
 	Pragma("noescape")
 }
