@@ -30,9 +30,10 @@ type Classifier interface {
 type Answer struct {
 	Distribution labels.Distribution // in the set's order; nil where Err is set
 	Err          error
-	Review       bool // the policy would send it to a person
-	Tokens       int  // tokens of the text that were scored
-	Truncated    int  // tokens cut off its end
+	Review       bool    // the policy would send it to a person
+	Tokens       int     // tokens of the text that were scored
+	Truncated    int     // tokens cut off its end
+	Unresolved   float64 // probability shared out evenly among labels that were not told apart
 }
 
 // Row is one labelled text.

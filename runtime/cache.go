@@ -48,6 +48,7 @@ type question [sha256.Size]byte
 // remembered is an answer as the model gave it.
 type remembered struct {
 	dist              labels.Distribution
+	unresolved        float64
 	tokens, truncated int
 }
 

@@ -165,7 +165,7 @@ func (m *Model) recall(b *batch, req Request) []*item {
 			asked = append(asked, it)
 			continue
 		}
-		it.result = Result{Tokens: r.tokens, Truncated: r.truncated, Cached: true}
+		it.result = Result{Tokens: r.tokens, Truncated: r.truncated, Unresolved: r.unresolved, Cached: true}
 		m.judge(&it.result, r.dist)
 	}
 	return asked
@@ -200,12 +200,12 @@ func (m *Model) compute(ctx context.Context, items []*item, req Request) error {
 		if j == nil {
 			continue
 		}
-		it.result = Result{Tokens: j.tokens, Truncated: j.truncated, Queue: j.queue, Compute: j.compute, Err: j.err}
+		it.result = Result{Tokens: j.tokens, Truncated: j.truncated, Unresolved: j.unresolved, Queue: j.queue, Compute: j.compute, Err: j.err}
 		if j.err != nil {
 			continue
 		}
 		if m.cache != nil {
-			m.cache.put(m.question(it, req), remembered{j.dist, j.tokens, j.truncated})
+			m.cache.put(m.question(it, req), remembered{j.dist, j.unresolved, j.tokens, j.truncated})
 		}
 		m.judge(&it.result, j.dist)
 	}

@@ -39,10 +39,14 @@ type Result struct {
 	Review       bool                // the policy sends this text to a person
 	Tokens       int                 // tokens of the text that were scored
 	Truncated    int                 // tokens cut off its end
-	Queue        time.Duration       // from admission to the start of its pass
-	Compute      time.Duration       // length of its pass
-	Cached       bool                // answered from the cache, without a pass
-	Err          *Error              // nil when answered
+	// Unresolved is the probability that was shared out evenly among labels, where
+	// there are too many to tell apart all that are improbable: no probability is
+	// off by more.
+	Unresolved float64
+	Queue      time.Duration // from admission to the start of its pass
+	Compute    time.Duration // length of its pass
+	Cached     bool          // answered from the cache, without a pass
+	Err        *Error        // nil when answered
 }
 
 // Info describes what answers.

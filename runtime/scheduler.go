@@ -305,7 +305,7 @@ func computed(jobs []*job) []*job {
 func share(jobs []*job) {
 	for _, j := range jobs {
 		if t := j.twin; t != nil {
-			j.dist, j.err, j.compute = slices.Clone(t.dist), t.err, t.compute
+			j.dist, j.unresolved, j.err, j.compute = slices.Clone(t.dist), t.unresolved, t.err, t.compute
 		}
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"math"
+	"iter"
 	"strings"
 	"unicode/utf8"
 
@@ -14,7 +14,8 @@ import (
 )
 
 // scorer turns texts into token trees and an engine's outputs into
-// distributions. One pass answers for all labels of all its texts.
+// distributions. One pass answers for all labels of all its texts, or a few where
+// there are very many labels.
 type scorer struct {
 	eng    engine.Engine
 	set    *labels.Set
@@ -66,7 +67,9 @@ func (s *scorer) measure() error {
 	info := s.eng.Info()
 	deepest, nodes := 0, 0
 	if s.trie != nil {
-		nodes = len(s.plans[models.Likelihood].nodes)
+		for _, p := range s.plans {
+			nodes = max(nodes, p.most())
+		}
 		for _, n := range s.trie.Nodes() {
 			deepest = max(deepest, int(n.Depth))
 		}
@@ -81,15 +84,17 @@ func (s *scorer) measure() error {
 
 // scored is one text on its way through a pass.
 type scored struct {
-	tree      engine.Tree
-	identity  string      // equal where all that a pass computes is equal
-	plan      *answerPlan // nil with a classification head
-	base      int         // nodes before the label nodes
-	cost      int         // tokens it spends of a pass
-	tokens    int         // tokens of the text that are scored
-	truncated int         // tokens cut off its end
-	dist      labels.Distribution
-	err       *Error
+	tree       engine.Tree
+	identity   string      // equal where all that a pass computes is equal
+	plan       *answerPlan // nil with a classification head
+	reading    *reading    // of the plan, until there is an answer
+	base       int         // nodes before the label nodes
+	cost       int         // tokens it spends of a pass
+	tokens     int         // tokens of the text that are scored
+	truncated  int         // tokens cut off its end
+	dist       labels.Distribution
+	unresolved float64 // probability that is shared out evenly, see answers.go
+	err        *Error
 }
 
 // prepare tokenises one text. It is safe to call from many goroutines, also
@@ -117,16 +122,15 @@ func (s *scorer) prepare(text string, method models.Scoring, noTruncate bool) (*
 	}
 	w := &scored{plan: plan, tokens: e.text, truncated: lost}
 	chain := append(append(make([]labels.Token, 0, len(e.tokens)+len(s.prompt.suffix)), e.tokens...), s.prompt.suffix...)
-	w.base = len(chain)
+	w.base, w.cost = len(chain), len(chain)
 	w.identity = identify(method, e)
 	w.tree = engine.Chain(chain)
 	w.tree.Back = e.back
 	if plan == nil {
 		w.tree.Pooled = w.base - 1
 	} else {
-		plan.attach(&w.tree)
+		w.cost += len(plan.first.nodes)
 	}
-	w.cost = len(w.tree.Tokens)
 	return w, nil
 }
 
@@ -149,136 +153,74 @@ func (s *scorer) methods() string {
 	return `"constrained" and "likelihood"`
 }
 
-// run answers the texts in one pass. Its error means that the pass failed as a
-// whole; a text whose numbers are unusable gets its own error.
+// run answers the texts, in one pass where their label nodes fit it. Its error
+// means that a pass failed as a whole; a text whose numbers are unusable gets its
+// own error.
 func (s *scorer) run(ctx context.Context, list []*scored) error {
-	trees := make([]engine.Tree, len(list))
-	for i, w := range list {
-		trees[i] = w.tree
-	}
-	out, err := s.eng.Eval(ctx, s.prefix, trees)
-	if err != nil {
-		return err
-	}
-	for i, w := range list {
-		w.dist, err = s.distribution(w, out[i])
-		if err != nil {
-			w.err = &Error{Code: CodeEngineFailed, Message: "the model gave no usable numbers for this text", Cause: err}
+	for _, w := range list {
+		if w.plan != nil {
+			w.reading = w.plan.newReading()
+			w.plan.attach(&w.tree, w.base, w.plan.first)
 		}
+	}
+	for len(list) > 0 {
+		var open []*scored // texts that need another pass
+		for pack := range s.packs(list) {
+			trees := make([]engine.Tree, len(pack))
+			for i, w := range pack {
+				trees[i] = w.tree
+			}
+			out, err := s.eng.Eval(ctx, s.prefix, trees)
+			if err != nil {
+				return err
+			}
+			for i, w := range pack {
+				if s.take(w, out[i]) {
+					open = append(open, w)
+				}
+			}
+		}
+		list = open
 	}
 	return nil
 }
 
-func (s *scorer) distribution(w *scored, out engine.Output) (labels.Distribution, error) {
-	scores := make([]float64, s.set.Len())
-	if w.plan == nil {
-		for i, v := range out.Scores {
-			scores[i] = float64(v)
+// packs yields the texts in runs that fit a pass of the engine.
+func (s *scorer) packs(list []*scored) iter.Seq[[]*scored] {
+	return func(yield func([]*scored) bool) {
+		from, tokens := 0, 0
+		for i, w := range list {
+			n := len(w.tree.Tokens)
+			if i > from && tokens+n > s.eng.Info().MaxPass {
+				if !yield(list[from:i]) {
+					return
+				}
+				from, tokens = i, 0
+			}
+			tokens += n
 		}
-		return labels.Softmax(scores)
-	}
-	logp := w.plan.logProbabilities(out)
-	for i := range scores {
-		for _, n := range s.trie.Path(i) {
-			scores[i] += logp[n]
-		}
-	}
-	return labels.Softmax(scores)
-}
-
-// answerPlan says which trie nodes a scoring method computes and what it wants
-// of them. It is attached behind every text.
-type answerPlan struct {
-	trie      *labels.Trie
-	nodes     []int32 // trie nodes to compute, parents first; the root is the text's last token
-	parents   []int32 // position in nodes of each one's parent; -1 for the root
-	wants     []int32 // trie nodes whose logits are wanted
-	at        []int32 // position in nodes of each want; -1 for the root
-	columns   [][]labels.Token
-	normalize bool
-}
-
-// newAnswerPlan plans for the logits behind the wanted trie nodes.
-func newAnswerPlan(t *labels.Trie, wants []int32, normalize bool) *answerPlan {
-	p := &answerPlan{trie: t, wants: wants, normalize: normalize}
-	nodes := t.Nodes()
-	need := make([]bool, len(nodes))
-	for _, w := range wants {
-		for n := w; n > 0 && !need[n]; n = nodes[n].Parent {
-			need[n] = true
-		}
-	}
-	place := make([]int32, len(nodes))
-	place[0] = -1
-	for n := range nodes {
-		if need[n] {
-			place[n] = int32(len(p.nodes))
-			p.nodes = append(p.nodes, int32(n))
-			p.parents = append(p.parents, place[nodes[n].Parent])
-		}
-	}
-	for _, w := range wants {
-		p.at = append(p.at, place[w])
-		var columns []labels.Token
-		for _, c := range nodes[w].Children {
-			columns = append(columns, nodes[c].Token)
-		}
-		p.columns = append(p.columns, columns)
-	}
-	return p
-}
-
-// innerNodes lists the nodes that have children.
-func innerNodes(t *labels.Trie) []int32 {
-	var list []int32
-	for i, n := range t.Nodes() {
-		if len(n.Children) > 0 {
-			list = append(list, int32(i))
-		}
-	}
-	return list
-}
-
-// attach appends the label nodes behind the chain's last token.
-func (p *answerPlan) attach(t *engine.Tree) {
-	base := len(t.Tokens)
-	for i, n := range p.nodes {
-		t.Tokens = append(t.Tokens, p.trie.Nodes()[n].Token)
-		t.Parents = append(t.Parents, int32(base)+p.parents[i])
-	}
-	t.Wants = make([]engine.Want, len(p.wants))
-	for i, at := range p.at {
-		t.Wants[i] = engine.Want{Node: base + int(at), Columns: p.columns[i], Normalizer: p.normalize}
+		yield(list[from:])
 	}
 }
 
-// logProbabilities returns, for each trie node, the log probability of its
-// token behind its parent: normalised over the vocabulary, or among its
-// siblings. Nodes with no sibling are certain in the latter.
-func (p *answerPlan) logProbabilities(out engine.Output) []float64 {
-	nodes := p.trie.Nodes()
-	logp := make([]float64, len(nodes))
-	for i, w := range p.wants {
-		row := out.Logits[i]
-		z := out.LogZ[i]
-		if !p.normalize {
-			z = logSumExp(row)
-		}
-		for j, c := range nodes[w].Children {
-			logp[c] = float64(row[j]) - z
+// take reads what a pass gave for a text, and says whether it needs another one.
+func (s *scorer) take(w *scored, out engine.Output) bool {
+	scores := make([]float64, len(out.Scores))
+	for i, v := range out.Scores {
+		scores[i] = float64(v)
+	}
+	if w.plan != nil {
+		var more bool
+		w.reading.read(out)
+		if scores, w.unresolved, more = w.reading.next(); more {
+			w.plan.attach(&w.tree, w.base, w.reading.stage)
+			return true
 		}
 	}
-	return logp
-}
-
-func logSumExp(x []float32) float64 {
-	top := math.Inf(-1)
-	for _, v := range x {
-		top = max(top, float64(v))
+	var err error
+	if w.dist, err = labels.Softmax(scores); err != nil {
+		w.err = &Error{Code: CodeEngineFailed, Message: "the model gave no usable numbers for this text", Cause: err}
 	}
-	sum := 0.0
-	for _, v := range x {
-		sum += math.Exp(float64(v) - top)
-	}
-	return top + math.Log(sum)
+	w.reading = nil
+	return false
 }

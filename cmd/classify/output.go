@@ -31,6 +31,7 @@ type answered struct {
 	Calibrated  bool    `json:"calibrated"`
 	Tokens      int     `json:"tokens"`
 	Truncated   int     `json:"truncated"`
+	Unresolved  float64 `json:"unresolved,omitempty"`
 }
 
 type score struct {
@@ -58,7 +59,7 @@ func newRecord(f target.Facts, index, line int, a eval.Answer, topK int) record 
 	top := best(f, a, 1)[0]
 	r.answered = &answered{
 		Label: top.Label, Probability: top.Probability, Scores: scores,
-		Review: a.Review, Calibrated: f.Calibrated, Tokens: a.Tokens, Truncated: a.Truncated,
+		Review: a.Review, Calibrated: f.Calibrated, Tokens: a.Tokens, Truncated: a.Truncated, Unresolved: a.Unresolved,
 	}
 	return r
 }

@@ -34,6 +34,7 @@ type Result struct {
 	Calibrated  bool    `json:"calibrated"`
 	Tokens      int     `json:"tokens"`
 	Truncated   int     `json:"truncated"`
+	Unresolved  float64 `json:"unresolved"`
 	Error       *Error  `json:"error"`
 }
 

@@ -37,6 +37,7 @@ type answered struct {
 	Calibrated  bool    `json:"calibrated"`
 	Tokens      int     `json:"tokens"`
 	Truncated   int     `json:"truncated"`
+	Unresolved  float64 `json:"unresolved,omitempty"`
 	Cached      bool    `json:"cached,omitempty"`
 }
 
@@ -121,7 +122,7 @@ func respond(req *request, results []runtime.Result, info runtime.Info) *respons
 		scores := rank(r.Distribution, info.Labels, req.topK)
 		out.Results[i] = answered{
 			Index: i, ID: id, Label: scores[0].Label, Probability: scores[0].Probability, Scores: scores,
-			Review: r.Review, Calibrated: info.Calibrated, Tokens: r.Tokens, Truncated: r.Truncated,
+			Review: r.Review, Calibrated: info.Calibrated, Tokens: r.Tokens, Truncated: r.Truncated, Unresolved: r.Unresolved,
 			Cached: r.Cached,
 		}
 	}

@@ -1,0 +1,255 @@
+package runtime
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"cubby/labels"
+	"cubby/runtime/engine"
+)
+
+const (
+	// openNodes is about how many label nodes are computed behind a text at once.
+	// A trie with more is opened in stages, from the root towards where the
+	// probability is.
+	openNodes = 256
+	// unresolvedMass is the most probability that may lie behind nodes that were not
+	// opened: no label's probability is off by more.
+	unresolvedMass = 1e-3
+)
+
+// answerPlan says which trie nodes a scoring method asks for.
+type answerPlan struct {
+	trie      *labels.Trie
+	asks      []bool  // for each trie node, whether its children's logits decide
+	under     []int32 // for each trie node, one behind the last node at or below it
+	first     *stage  // what is computed behind every text
+	whole     bool    // first holds every node that the method asks for
+	normalize bool
+}
+
+// newAnswerPlan plans for the logits behind the wanted trie nodes.
+func newAnswerPlan(t *labels.Trie, wants []int32, normalize bool) *answerPlan {
+	nodes := t.Nodes()
+	p := &answerPlan{trie: t, asks: make([]bool, len(nodes)), under: make([]int32, len(nodes)), normalize: normalize}
+	for _, n := range wants {
+		p.asks[n] = true
+	}
+	for n := len(nodes) - 1; n >= 0; n-- {
+		p.under[n] = int32(n) + 1
+		for _, c := range nodes[n].Children {
+			p.under[n] = max(p.under[n], p.under[c])
+		}
+	}
+	byDepth := slices.Clone(wants)
+	slices.SortStableFunc(byDepth, func(a, b int32) int { return cmp.Compare(nodes[a].Depth, nodes[b].Depth) })
+	room := newRoom(t)
+	chosen := room.take(byDepth)
+	p.whole = len(chosen) == len(wants)
+	p.first = p.stage(chosen)
+	return p
+}
+
+// most is the most label nodes that any stage computes.
+func (p *answerPlan) most() int {
+	if p.whole {
+		return len(p.first.nodes)
+	}
+	deepest := 0
+	for _, n := range p.trie.Nodes() {
+		deepest = max(deepest, int(n.Depth))
+	}
+	return openNodes + deepest
+}
+
+// room chooses the nodes of a stage: those that are wanted, with their
+// ancestors, while there are less than openNodes.
+type room struct {
+	trie *labels.Trie
+	in   []bool
+	n    int
+}
+
+func newRoom(t *labels.Trie) *room { return &room{trie: t, in: make([]bool, len(t.Nodes()))} }
+
+// take returns the wants that still found room.
+func (r *room) take(wants []int32) []int32 {
+	nodes := r.trie.Nodes()
+	for i, w := range wants {
+		if r.n >= openNodes {
+			return wants[:i]
+		}
+		for n := w; n > 0 && !r.in[n]; n = nodes[n].Parent {
+			r.in[n] = true
+			r.n++
+		}
+	}
+	return wants
+}
+
+// stage is one set of label nodes behind a text.
+type stage struct {
+	nodes   []int32 // trie nodes to compute, parents first; the root is the text's last token
+	parents []int32 // position in nodes of each one's parent; -1 for the root
+	wants   []int32 // trie nodes whose logits are wanted
+	at      []int32 // position in nodes of each want; -1 for the root
+	columns [][]labels.Token
+}
+
+func (p *answerPlan) stage(wants []int32) *stage {
+	nodes := p.trie.Nodes()
+	wants = slices.Clone(wants)
+	slices.Sort(wants)
+	s := &stage{wants: wants}
+	place := map[int32]int32{0: -1}
+	var put func(n int32)
+	put = func(n int32) {
+		if _, ok := place[n]; ok {
+			return
+		}
+		put(nodes[n].Parent)
+		place[n] = int32(len(s.nodes))
+		s.nodes = append(s.nodes, n)
+		s.parents = append(s.parents, place[nodes[n].Parent])
+	}
+	for _, w := range wants {
+		put(w)
+		s.at = append(s.at, place[w])
+		columns := make([]labels.Token, len(nodes[w].Children))
+		for i, c := range nodes[w].Children {
+			columns[i] = nodes[c].Token
+		}
+		s.columns = append(s.columns, columns)
+	}
+	return s
+}
+
+// attach appends a stage's nodes behind the first base tokens of a tree, which
+// are a chain.
+func (p *answerPlan) attach(t *engine.Tree, base int, s *stage) {
+	t.Tokens, t.Parents = slices.Clip(t.Tokens[:base]), slices.Clip(t.Parents[:base])
+	for i, n := range s.nodes {
+		t.Tokens = append(t.Tokens, p.trie.Nodes()[n].Token)
+		t.Parents = append(t.Parents, int32(base)+s.parents[i])
+	}
+	t.Wants = make([]engine.Want, len(s.wants))
+	for i, at := range s.at {
+		t.Wants[i] = engine.Want{Node: base + int(at), Columns: s.columns[i], Normalizer: p.normalize}
+	}
+}
+
+// reading is what is known of one text's trie.
+type reading struct {
+	plan   *answerPlan
+	stage  *stage    // the last one
+	logp   []float64 // for each node, the log probability of its token behind its parent
+	opened []bool    // the nodes whose children's logp is known, among those that the method asks for
+}
+
+func (p *answerPlan) newReading() *reading {
+	n := len(p.trie.Nodes())
+	return &reading{plan: p, stage: p.first, logp: make([]float64, n), opened: make([]bool, n)}
+}
+
+// read takes in the logits of the stage: log probabilities normalised over the
+// vocabulary, or among siblings. Nodes with no sibling are certain in the latter.
+func (r *reading) read(out engine.Output) {
+	for i, w := range r.stage.wants {
+		row, z := out.Logits[i], out.LogZ[i]
+		if !r.plan.normalize {
+			z = logSumExp(row)
+		}
+		for j, c := range r.plan.trie.Nodes()[w].Children {
+			r.logp[c] = float64(row[j]) - z
+		}
+		r.opened[w] = true
+	}
+}
+
+// scores returns the log probability of each label, and the nodes that hold
+// others' mass back, most probable first. What lies behind such a node is shared
+// out evenly among its labels.
+func (r *reading) scores() (scores []float64, closed []closedNode) {
+	nodes := r.plan.trie.Nodes()
+	scores = make([]float64, len(r.plan.trie.Leaves()))
+	path := make([]float64, len(nodes))
+	for n := 0; n < len(nodes); n++ {
+		if n > 0 {
+			path[n] = path[nodes[n].Parent] + r.logp[n]
+		}
+		switch node := &nodes[n]; {
+		case node.Label >= 0:
+			scores[node.Label] = path[n]
+		case r.plan.asks[n] && !r.opened[n]:
+			closed = append(closed, closedNode{int32(n), path[n]})
+			for _, label := range r.plan.trie.Leaves()[node.Lo:node.Hi] {
+				scores[label] = path[n] - math.Log(float64(node.Hi-node.Lo))
+			}
+			n = int(r.plan.under[n]) - 1
+		}
+	}
+	slices.SortStableFunc(closed, func(a, b closedNode) int { return cmp.Compare(b.logp, a.logp) })
+	return scores, closed
+}
+
+// closedNode is a node that was reached and not opened.
+type closedNode struct {
+	node int32
+	logp float64 // of the way to it
+}
+
+// next returns the labels' scores and the probability behind nodes that are not
+// opened. While that is too much it sets the next stage, which opens the most
+// probable of them and, as far as there is room, what lies below.
+func (r *reading) next() (scores []float64, unresolved float64, more bool) {
+	scores, closed := r.scores()
+	total := logSumExp(scores)
+	for _, c := range closed {
+		unresolved += math.Exp(c.logp - total)
+	}
+	if !(unresolved > unresolvedMass) { // also where a score is not a number
+		return scores, unresolved, false
+	}
+	room, left := newRoom(r.plan.trie), unresolved
+	var wants []int32
+	for _, c := range closed {
+		if left <= unresolvedMass || room.n >= openNodes {
+			break
+		}
+		left -= math.Exp(c.logp - total)
+		wants = append(wants, room.take(r.below(c.node))...)
+	}
+	r.stage = r.plan.stage(wants)
+	return scores, unresolved, true
+}
+
+// below lists the nodes to open from n on down, n first.
+func (r *reading) below(n int32) []int32 {
+	var list []int32
+	for m := n; m < r.plan.under[n]; m++ {
+		if r.plan.asks[m] {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func logSumExp[T float32 | float64](x []T) float64 {
+	top, sum := float64(slices.Max(x)), 0.0
+	for _, v := range x {
+		sum += math.Exp(float64(v) - top)
+	}
+	return top + math.Log(sum)
+}
+
+// innerNodes lists the nodes that have children.
+func innerNodes(t *labels.Trie) []int32 {
+	var list []int32
+	for i, n := range t.Nodes() {
+		if len(n.Children) > 0 {
+			list = append(list, int32(i))
+		}
+	}
+	return list
+}
