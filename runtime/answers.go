@@ -10,10 +10,13 @@ import (
 )
 
 const (
-	// openNodes is about how many label nodes are computed behind a text at once.
-	// A trie with more is opened in stages, from the root towards where the
-	// probability is.
-	openNodes = 256
+	// wholeNodes is the most label nodes that are computed behind a text at once,
+	// whatever they hold. A trie with more is opened in stages, from the root
+	// towards where the probability is.
+	wholeNodes = 256
+	// stageNodes is about how many nodes a stage opens. Each costs as much as a
+	// token, and each stage as much as the text.
+	stageNodes = 32
 	// unresolvedMass is the most probability that may lie behind nodes that were not
 	// opened: no label's probability is off by more.
 	unresolvedMass = 1e-3
@@ -42,12 +45,12 @@ func newAnswerPlan(t *labels.Trie, wants []int32, normalize bool) *answerPlan {
 			p.under[n] = max(p.under[n], p.under[c])
 		}
 	}
+	if p.first, p.whole = p.stage(wants), true; len(p.first.nodes) <= wholeNodes {
+		return p
+	}
 	byDepth := slices.Clone(wants)
 	slices.SortStableFunc(byDepth, func(a, b int32) int { return cmp.Compare(nodes[a].Depth, nodes[b].Depth) })
-	room := newRoom(t)
-	chosen := room.take(byDepth)
-	p.whole = len(chosen) == len(wants)
-	p.first = p.stage(chosen)
+	p.first, p.whole = p.stage(newRoom(t).take(byDepth)), false
 	return p
 }
 
@@ -60,11 +63,11 @@ func (p *answerPlan) most() int {
 	for _, n := range p.trie.Nodes() {
 		deepest = max(deepest, int(n.Depth))
 	}
-	return openNodes + deepest
+	return stageNodes + deepest
 }
 
 // room chooses the nodes of a stage: those that are wanted, with their
-// ancestors, while there are less than openNodes.
+// ancestors, while there are less than stageNodes.
 type room struct {
 	trie *labels.Trie
 	in   []bool
@@ -77,7 +80,7 @@ func newRoom(t *labels.Trie) *room { return &room{trie: t, in: make([]bool, len(
 func (r *room) take(wants []int32) []int32 {
 	nodes := r.trie.Nodes()
 	for i, w := range wants {
-		if r.n >= openNodes {
+		if r.n >= stageNodes {
 			return wants[:i]
 		}
 		for n := w; n > 0 && !r.in[n]; n = nodes[n].Parent {
@@ -214,7 +217,7 @@ func (r *reading) next() (scores []float64, unresolved float64, more bool) {
 	room, left := newRoom(r.plan.trie), unresolved
 	var wants []int32
 	for _, c := range closed {
-		if left <= unresolvedMass || room.n >= openNodes {
+		if left <= unresolvedMass || room.n >= stageNodes {
 			break
 		}
 		left -= math.Exp(c.logp - total)

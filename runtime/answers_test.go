@@ -21,7 +21,7 @@ type counted struct {
 
 func (c *counted) Info() engine.Info {
 	i := c.hashed.Info()
-	i.MaxPass = 2 * openNodes
+	i.MaxPass = 2 * wholeNodes
 	return i
 }
 

@@ -39,7 +39,7 @@ func readGolden(t *testing.T, path string) golden {
 	return g
 }
 
-func testSet(t *testing.T, path string) (texts, answers []string) {
+func testSet(t testing.TB, path string) (texts, answers []string) {
 	t.Helper()
 	r, err := rows.Open(path, nil, rows.Labeled)
 	if err != nil {
