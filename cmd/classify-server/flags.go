@@ -74,7 +74,7 @@ func (p *program) flags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "model", Usage: "serve this model: a `NAME` in the store, a folder or a GGUF file; NAME=MODEL serves it under another name; may be repeated, or list several with commas", Sources: env("CUBBY_MODEL"), Destination: &p.models},
 		&cli.StringFlag{Name: "home", Usage: "`FOLDER` of the model store", Sources: env("CUBBY_HOME"), Destination: &p.home},
 		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a physical core", Sources: env("CUBBY_THREADS"), Destination: &p.threads},
-		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable; avx2, avxvnni or avx512vnni; neon or neondot", Sources: env("CUBBY_CPU"), Destination: &p.cpu},
+		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable; avx2, avxvnni, avx512vnni or amxint8; neon or neondot", Sources: env("CUBBY_CPU"), Destination: &p.cpu},
 		&cli.StringFlag{Name: "precision", Usage: "round a text's activations to `TYPE`: int8, int16 (half as fast, closer to float arithmetic) or float32 (for reference)", Value: "int8", Sources: env("CUBBY_PRECISION"), Destination: &p.precision},
 		&cli.StringFlag{Name: "memory-budget", Usage: "keep weights and prompts of the models within `SIZE`, such as 2GiB: they are loaded on demand and the least recently used go first; 0 for no bound", Value: "0", Sources: env("CUBBY_MEMORY_BUDGET"), Destination: &p.memory},
 		&cli.StringFlag{Name: "cache", Usage: "keep answers in `SIZE` of memory, such as 64MiB, for texts that come again; 0 keeps none", Value: "0", Sources: env("CUBBY_CACHE"), Destination: &p.cache},

@@ -134,7 +134,7 @@ func (p *program) commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "scoring", Usage: "`METHOD` constrained or likelihood; the model's own if not given", Destination: &p.scoring},
 		&cli.BoolFlag{Name: "json", Usage: "answer in JSON", Destination: &p.json},
 		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a physical core", Sources: cli.EnvVars("CUBBY_THREADS"), Destination: &p.threads},
-		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable; avx2, avxvnni or avx512vnni; neon or neondot", Sources: cli.EnvVars("CUBBY_CPU"), Destination: &p.cpu},
+		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable; avx2, avxvnni, avx512vnni or amxint8; neon or neondot", Sources: cli.EnvVars("CUBBY_CPU"), Destination: &p.cpu},
 		&cli.StringFlag{Name: "precision", Usage: "round a text's activations to `TYPE`: int8, int16 (half as fast, closer to float arithmetic) or float32 (for reference)", Value: "int8", Sources: cli.EnvVars("CUBBY_PRECISION"), Destination: &p.precision},
 		&cli.StringFlag{Name: "home", Usage: "`FOLDER` of the model store", Sources: cli.EnvVars("CUBBY_HOME"), Destination: &p.home},
 	}

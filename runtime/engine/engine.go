@@ -62,7 +62,7 @@ type Prefix interface {
 // Info describes a loaded engine.
 type Info struct {
 	Engine       string // "native", "llama"
-	Kernel       string // instruction set in use: "avx512vnni", "avx2", "portable"
+	Kernel       string // instruction set in use: "amxint8", "avx2", "portable"
 	Precision    string // how finely a text's activations are rounded: "int8", "int16", "float32"
 	Device       string // "cpu"
 	Architecture string // GGUF architecture name: "llama"

@@ -52,7 +52,8 @@ type Options struct {
 
 // Precision is how finely the activations of a text are rounded in products with
 // int8 weights; a prefix, computed once, always takes 16 bits, and weights finer
-// than int8 take 16 as well. What it costs is in docs/performance.md.
+// than int8 take 16 as well, and so does everything on the AMX level. What it
+// costs is in docs/performance.md.
 type Precision string
 
 const (

@@ -3,7 +3,7 @@
 // transformer, on one thread.
 //
 // It comes in levels, one for each family of CPU instructions, chosen at start
-// from what the CPU has. All levels quantise to the same integers and sum a
+// from what the CPU has. All but one quantise to the same integers and sum a
 // block's products exactly; their float results differ only in the order of
 // sums and in fused multiply-adds.
 //
@@ -12,6 +12,12 @@
 // rounding costs is in docs/performance.md. Processors with a dot product of bytes
 // (VNNI, SDOT) take 16-bit activations apart into two bytes; the others compute
 // everything on 16 bits. The integers are the same.
+//
+// The level of AMX has other integers: tiles sum so many products of bytes in one
+// instruction that scaling every block's sum would cost more than the sums. So
+// activations have 16 bits, always, and one scale a row; weights become 15-bit
+// shares of their column's greatest scale while they are used; and both are split
+// into bytes, see split.go.
 //
 // Within one level every float sum has a fixed order that depends on nothing
 // but its own row and column: a row's result has the same bits whatever rows
