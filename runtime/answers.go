@@ -17,8 +17,12 @@ const (
 	// stageNodes is about how many nodes a stage opens. Each costs as much as a
 	// token, and each stage as much as the text.
 	stageNodes = 32
+	// maxStages and stageTokens bound the work on one text: a model that is sure of
+	// nothing would have a large trie opened to its end, and others would wait.
+	maxStages   = 6
+	stageTokens = 4096
 	// unresolvedMass is the most probability that may lie behind nodes that were not
-	// opened: no label's probability is off by more.
+	// opened, within those bounds: no label's probability is off by more.
 	unresolvedMass = 1e-3
 )
 
@@ -64,6 +68,19 @@ func (p *answerPlan) most() int {
 		deepest = max(deepest, int(n.Depth))
 	}
 	return stageNodes + deepest
+}
+
+// stageLimit is how many stages a text of that many tokens, prompt included, may take.
+func stageLimit(base int) int { return max(1, min(maxStages, stageTokens/(base+stageNodes))) }
+
+// cost is what the label nodes behind a text of base tokens add to its cost: where
+// they are opened in stages, those of the two that a sure answer takes.
+func (p *answerPlan) cost(base int) int {
+	n := len(p.first.nodes)
+	if !p.whole && stageLimit(base) > 1 {
+		n += base + stageNodes
+	}
+	return n
 }
 
 // room chooses the nodes of a stage: those that are wanted, with their
@@ -147,6 +164,7 @@ type reading struct {
 	plan   *answerPlan
 	stage  *stage    // the last one
 	logp   []float64 // for each node, the log probability of its token behind its parent
+	stages int       // read so far
 	opened []bool    // the nodes whose children's logp is known, among those that the method asks for
 }
 
@@ -158,6 +176,7 @@ func (p *answerPlan) newReading() *reading {
 // read takes in the logits of the stage: log probabilities normalised over the
 // vocabulary, or among siblings. Nodes with no sibling are certain in the latter.
 func (r *reading) read(out engine.Output) {
+	r.stages++
 	for i, w := range r.stage.wants {
 		row, z := out.Logits[i], out.LogZ[i]
 		if !r.plan.normalize {
@@ -203,15 +222,16 @@ type closedNode struct {
 }
 
 // next returns the labels' scores and the probability behind nodes that are not
-// opened. While that is too much it sets the next stage, which opens the most
-// probable of them and, as far as there is room, what lies below.
-func (r *reading) next() (scores []float64, unresolved float64, more bool) {
+// opened. While that is too much, and there are less stages than the limit, it
+// sets the next one, which opens the most probable of them and, as far as there is
+// room, what lies below.
+func (r *reading) next(limit int) (scores []float64, unresolved float64, more bool) {
 	scores, closed := r.scores()
 	total := logSumExp(scores)
 	for _, c := range closed {
 		unresolved += math.Exp(c.logp - total)
 	}
-	if !(unresolved > unresolvedMass) { // also where a score is not a number
+	if r.stages >= limit || !(unresolved > unresolvedMass) { // also where a score is not a number
 		return scores, unresolved, false
 	}
 	room, left := newRoom(r.plan.trie), unresolved

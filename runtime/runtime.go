@@ -41,7 +41,7 @@ type Result struct {
 	Truncated    int                 // tokens cut off its end
 	// Unresolved is the probability that was shared out evenly among labels, where
 	// there are too many to tell apart all that are improbable: no probability is
-	// off by more.
+	// off by more, before calibration.
 	Unresolved float64
 	Queue      time.Duration // from admission to the start of its pass
 	Compute    time.Duration // length of its pass

@@ -129,7 +129,7 @@ func (s *scorer) prepare(text string, method models.Scoring, noTruncate bool) (*
 	if plan == nil {
 		w.tree.Pooled = w.base - 1
 	} else {
-		w.cost += len(plan.first.nodes)
+		w.cost += plan.cost(w.base)
 	}
 	return w, nil
 }
@@ -212,7 +212,7 @@ func (s *scorer) take(w *scored, out engine.Output) bool {
 	if w.plan != nil {
 		var more bool
 		w.reading.read(out)
-		if scores, w.unresolved, more = w.reading.next(); more {
+		if scores, w.unresolved, more = w.reading.next(stageLimit(w.base)); more {
 			w.plan.attach(&w.tree, w.base, w.reading.stage)
 			return true
 		}

@@ -44,6 +44,7 @@ type key struct {
 	Go         string       `json:"go"`
 	Layout     int          `json:"layout"`
 	Arithmetic int          `json:"arithmetic,omitempty"`
+	Chunk      int          `json:"chunk,omitempty"`  // tokens a pass of the prefix
 	Tokens     string       `json:"tokens,omitempty"` // SHA-256 of the prefix's
 }
 
@@ -95,7 +96,7 @@ func (k *keeper) prefixKey(tokens []labels.Token) key {
 		_ = binary.Write(hash, binary.LittleEndian, int64(t))
 	}
 	c := k.weightsKey()
-	c.Kind, c.Arithmetic, c.Tokens = "prefix", arithmetic, hex.EncodeToString(hash.Sum(nil))
+	c.Kind, c.Arithmetic, c.Chunk, c.Tokens = "prefix", arithmetic, k.owner.chunk, hex.EncodeToString(hash.Sum(nil))
 	return c
 }
 

@@ -110,6 +110,9 @@ func New(ck checkpoint.Checkpoint, tok engine.Tokenizer, opt Options) (*Engine, 
 	if opt.Precision == "" {
 		opt.Precision = Int8
 	}
+	if opt.Precision == Int8 && !k.Coarse() {
+		opt.Precision = Int16
+	}
 	if !slices.Contains(Precisions(), opt.Precision) {
 		return nil, fmt.Errorf("the precision is %q: want one of %v", opt.Precision, Precisions())
 	}
@@ -119,7 +122,7 @@ func New(ck checkpoint.Checkpoint, tok engine.Tokenizer, opt Options) (*Engine, 
 			return nil, err
 		}
 	}
-	e.owner = newOwner(opt.Artifact, k.Level(), opt.Precision)
+	e.owner = newOwner(opt.Artifact, k.Level(), opt.Precision, opt.Chunk)
 	e.keeper = newKeeper(opt, e.owner)
 	if err := e.load(ck, opt); err != nil {
 		return nil, errors.Join(err, e.Close())

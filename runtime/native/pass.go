@@ -143,7 +143,7 @@ type job struct {
 func (s *pass) forward(ctx context.Context, j job) error {
 	s.pre, s.into = j.pre, j.into
 	s.precise = s.w.precision != Int8 || j.into != nil && j.into == j.pre
-	s.apart = !s.precise && s.w.coarse && s.k.Coarse()
+	s.apart = !s.precise && s.w.coarse
 	s.share = fewRows
 	if s.apart {
 		s.share = s.k.TileRows()

@@ -56,13 +56,14 @@ type owner struct {
 	artifact  string
 	level     kernel.Level
 	precision Precision
+	chunk     int    // tokens that were computed in one pass
 	serial    uint64 // 0 where the artefact is known
 }
 
 var serials atomic.Uint64
 
-func newOwner(artifact string, level kernel.Level, precision Precision) owner {
-	o := owner{artifact: artifact, level: level, precision: precision}
+func newOwner(artifact string, level kernel.Level, precision Precision, chunk int) owner {
+	o := owner{artifact: artifact, level: level, precision: precision, chunk: chunk}
 	if artifact == "" {
 		o.serial = serials.Add(1)
 	}

@@ -2575,9 +2575,10 @@ TEXT ·expSumAVX2(SB), NOSPLIT, $0-28
 loop:
 	VMOVUPS      (AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -2601,9 +2602,10 @@ loop:
 	VADDPS       Y6, Y1, Y1
 	VMOVUPS      32(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -2627,9 +2629,10 @@ loop:
 	VADDPS       Y6, Y2, Y2
 	VMOVUPS      64(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -2653,9 +2656,10 @@ loop:
 	VADDPS       Y6, Y1, Y1
 	VMOVUPS      96(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -2703,9 +2707,10 @@ TEXT ·sumExpAVX2(SB), NOSPLIT, $0-28
 loop:
 	VMOVUPS      (AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -2728,9 +2733,10 @@ loop:
 	VADDPS       Y6, Y1, Y1
 	VMOVUPS      32(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -2753,9 +2759,10 @@ loop:
 	VADDPS       Y6, Y2, Y2
 	VMOVUPS      64(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -2778,9 +2785,10 @@ loop:
 	VADDPS       Y6, Y1, Y1
 	VMOVUPS      96(AX), Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -2826,9 +2834,10 @@ TEXT ·siluMulAVX2(SB), NOSPLIT, $0-24
 loop:
 	VMOVUPS      (AX), Y1
 	VSUBPS       Y1, Y0, Y2
-	VMOVUPS      constantsAVX2<>+0(SB), Y3
-	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y3
-	VSUBPS       constantsAVX2<>+0(SB), Y3, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y5
+	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y5
+	VSUBPS       constantsAVX2<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y5, Y3
 	VMOVAPS      Y2, Y4
 	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y4
 	VFNMADD231PS constantsAVX2<>+96(SB), Y5, Y4
@@ -2854,9 +2863,10 @@ loop:
 	VMOVUPS      Y1, (AX)
 	VMOVUPS      32(AX), Y1
 	VSUBPS       Y1, Y0, Y2
-	VMOVUPS      constantsAVX2<>+0(SB), Y3
-	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y3
-	VSUBPS       constantsAVX2<>+0(SB), Y3, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y5
+	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y5
+	VSUBPS       constantsAVX2<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y5, Y3
 	VMOVAPS      Y2, Y4
 	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y4
 	VFNMADD231PS constantsAVX2<>+96(SB), Y5, Y4
@@ -2882,9 +2892,10 @@ loop:
 	VMOVUPS      Y1, 32(AX)
 	VMOVUPS      64(AX), Y1
 	VSUBPS       Y1, Y0, Y2
-	VMOVUPS      constantsAVX2<>+0(SB), Y3
-	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y3
-	VSUBPS       constantsAVX2<>+0(SB), Y3, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y5
+	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y5
+	VSUBPS       constantsAVX2<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y5, Y3
 	VMOVAPS      Y2, Y4
 	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y4
 	VFNMADD231PS constantsAVX2<>+96(SB), Y5, Y4
@@ -2910,9 +2921,10 @@ loop:
 	VMOVUPS      Y1, 64(AX)
 	VMOVUPS      96(AX), Y1
 	VSUBPS       Y1, Y0, Y2
-	VMOVUPS      constantsAVX2<>+0(SB), Y3
-	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y3
-	VSUBPS       constantsAVX2<>+0(SB), Y3, Y5
+	VMOVUPS      constantsAVX2<>+0(SB), Y5
+	VFMADD231PS  constantsAVX2<>+32(SB), Y2, Y5
+	VSUBPS       constantsAVX2<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y5, Y3
 	VMOVAPS      Y2, Y4
 	VFNMADD231PS constantsAVX2<>+64(SB), Y5, Y4
 	VFNMADD231PS constantsAVX2<>+96(SB), Y5, Y4
@@ -2957,9 +2969,10 @@ loop:
 	VMULPS       Y2, Y2, Y3
 	VFMADD213PS  Y0, Y1, Y3
 	VMULPS       Y2, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -2987,9 +3000,10 @@ loop:
 	VMULPS       Y2, Y2, Y3
 	VFMADD213PS  Y0, Y1, Y3
 	VMULPS       Y2, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -3017,9 +3031,10 @@ loop:
 	VMULPS       Y2, Y2, Y3
 	VFMADD213PS  Y0, Y1, Y3
 	VMULPS       Y2, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5
@@ -3047,9 +3062,10 @@ loop:
 	VMULPS       Y2, Y2, Y3
 	VFMADD213PS  Y0, Y1, Y3
 	VMULPS       Y2, Y3, Y3
-	VMOVUPS      constantsAVX2<>+0(SB), Y4
-	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y4
-	VSUBPS       constantsAVX2<>+0(SB), Y4, Y6
+	VMOVUPS      constantsAVX2<>+0(SB), Y6
+	VFMADD231PS  constantsAVX2<>+32(SB), Y3, Y6
+	VSUBPS       constantsAVX2<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y6, Y4
 	VMOVAPS      Y3, Y5
 	VFNMADD231PS constantsAVX2<>+64(SB), Y6, Y5
 	VFNMADD231PS constantsAVX2<>+96(SB), Y6, Y5

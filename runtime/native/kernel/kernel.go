@@ -84,8 +84,9 @@ type Kernel struct {
 // padded to a multiple of it.
 func (k *Kernel) TileRows() int { return k.tileRows }
 
-// Coarse says whether products with int8 weights are faster with activations of
-// 8 bits than with 16.
+// Coarse says whether products with int8 weights can take activations of 8 bits: a
+// level that splits has 16 alone. Levels without a dot product of bytes gain
+// nothing by them, but give what the others give.
 func (k *Kernel) Coarse() bool { return !k.splits }
 
 // Level returns the level whose functions k holds.

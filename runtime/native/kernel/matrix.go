@@ -51,8 +51,8 @@ func (w Weights) Steps() int {
 // layout is how a level orders the weights of a panel: in strips of columns,
 // each strip in groups of consecutive inputs, the strip's columns of one group
 // side by side: [strip][K/group][column][group]. Scales go [strip][K/32][column].
-// Weights of a level that dots bytes are stored as w + 128, unsigned, where signed
-// is not set.
+// Weights of a level that dots bytes are stored as w + 128, unsigned, where unsigned
+// is set.
 type layout struct {
 	strip, group int
 	unsigned     bool

@@ -16,9 +16,10 @@ const (
 // +Inf above expmax, NaN for NaN.
 func (v *vectors) exp(x reg.VecVirtual) reg.VecVirtual {
 	n, r, p, t := v.reg(), v.reg(), v.reg(), v.reg()
-	VMOVUPS(v.constant("round"), n)
-	VFMADD231PS(v.constant("log2e"), x, n) // the integer is in its low bits
-	VSUBPS(v.constant("round"), n, p)
+	VMOVUPS(v.constant("round"), p)
+	VFMADD231PS(v.constant("log2e"), x, p)
+	VSUBPS(v.constant("round"), p, p)
+	VCVTPS2DQ(p, n)
 	VMOVAPS(x, r)
 	VFNMADD231PS(v.constant("ln2hi"), p, r)
 	VFNMADD231PS(v.constant("ln2lo"), p, r)
