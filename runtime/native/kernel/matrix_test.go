@@ -146,6 +146,25 @@ func TestMulPanels(t *testing.T) {
 	})
 }
 
+// TestFewerInputsThanTheMatrix multiplies with the first inputs of a matrix alone,
+// as attention does with a prefix that has room for more.
+func TestFewerInputsThanTheMatrix(t *testing.T) {
+	eachProduct(t, func(t *testing.T, k *Kernel, p product) {
+		const n, kk, whole = 40, 96, 160
+		r := newRand()
+		w, a := p.matrix(r, k, n, whole), p.activations(r, k, 7, kk)
+		ldc := w.m.Panels() * Panel
+		c := make([]float32, padRows(7, k.tileRows)*ldc)
+		k.MulPanels(w.m, a, 0, w.m.Panels(), 0, 7, c, ldc)
+		for col := range n {
+			w.q[col], w.scales[col] = w.q[col][:kk], w.scales[col][:kk/Block]
+		}
+		for row := range 7 {
+			checkRow(t, w, a, row, c[row*ldc:])
+		}
+	})
+}
+
 func checkRow(t *testing.T, p plainMatrix, a *Activations, row int, got []float32) {
 	t.Helper()
 	for col := range p.q {

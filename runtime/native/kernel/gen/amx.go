@@ -286,8 +286,8 @@ func prefetchStrips() {
 }
 
 // steps sums a tile of rows with both strips: high × high in tiles 0 and 1, the
-// mixed products in 2 and 3. No instruction adds to the sums of one of the three
-// before it, which take 52 cycles to arrive.
+// mixed products in 2 and 3. Sums take 52 cycles to arrive, so no instruction adds to
+// those of the one before it.
 func (p *amxProduct) steps() {
 	const high, low, second = 0, tileBytes, splitBytes
 	MOVQ(U32(64), reg.RAX) // the distance of a tile's rows
