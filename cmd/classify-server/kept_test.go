@@ -162,9 +162,12 @@ func TestKilledWhileKeeping(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		two := []*exec.Cmd{start(t, home), start(t, home)}[:1+i%2]
+		var running []*exec.Cmd
+		for range 1 + i%2 {
+			running = append(running, start(t, home))
+		}
 		time.Sleep(time.Duration(rng.Int64N(int64(span))))
-		for _, cmd := range two {
+		for _, cmd := range running {
 			if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
