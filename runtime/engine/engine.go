@@ -1,6 +1,7 @@
 // Package engine is the token-level contract between the scorer and whatever
-// computes a model: the native Go engine or llama.cpp. Package enginetest holds
-// the conformance suite that every implementation passes.
+// computes a model: the native Go engine, llama.cpp, or a server that tells the
+// log probabilities of next tokens. Package enginetest holds the conformance
+// suite of those that compute.
 package engine
 
 import (
@@ -34,6 +35,13 @@ type Waker interface {
 	Wake(ctx context.Context) error
 }
 
+// Prober is an Engine that can lose what computes for it, a process or a server,
+// and find it again. Probe says whether it would compute a pass now, and if not
+// why; it is quick, and safe for concurrent use.
+type Prober interface {
+	Probe(ctx context.Context) error
+}
+
 // Tokenizer turns text into token ids. Implementations are safe for
 // concurrent use.
 type Tokenizer interface {
@@ -61,7 +69,7 @@ type Prefix interface {
 
 // Info describes a loaded engine.
 type Info struct {
-	Engine       string // "native", "llama"
+	Engine       string // "native", "llama", "ollama", "llamaserver"
 	Kernel       string // instruction set in use: "amxint8", "avx2", "portable"
 	Precision    string // how finely a text's activations are rounded: "int8", "int16", "float32"
 	Device       string // "cpu"
@@ -73,7 +81,13 @@ type Info struct {
 	Context      int // longest sequence, prefix included, in tokens
 	MaxPass      int // most tokens Eval takes in one pass
 	Classes      int // rows of the sequence-classification head; 0 without one
-	Memory       Memory
+	// NodeByNode engines pay for each wanted node alone: label nodes are worth
+	// asking for only where there is probability.
+	NodeByNode bool
+	// LabelOnly engines tell the best answer and no probabilities: its columns have
+	// logit 0, the others -Inf.
+	LabelOnly bool
+	Memory    Memory
 }
 
 // Memory is what an engine holds at this moment, in bytes, beyond the model's
@@ -112,4 +126,10 @@ type Output struct {
 	Logits [][]float32 // one row a Want, one value a column of it
 	LogZ   []float64   // one value a Want, natural log; 0 where not asked
 	Scores []float32   // class scores before softmax, where Pooled was asked
+	// Unseen is, for each Want, an upper bound of the share of its columns'
+	// probability that lies on columns whose logits the engine does not know. Their
+	// logits share that bound out evenly. nil where all are known.
+	Unseen []float64
+	// Err is why this tree alone has no answer; the other fields are then empty.
+	Err error
 }
