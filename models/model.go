@@ -131,6 +131,12 @@ func (dir folder) open(name string) (mapping, error) {
 	return mapFile(f)
 }
 
+// MapFile maps a regular file read-only. The bytes are valid until release.
+func MapFile(path string) (data []byte, release func() error, err error) {
+	m, err := folder(filepath.Dir(path)).open(filepath.Base(path))
+	return m.data, m.close, err
+}
+
 // memory is a source of files that are in memory already.
 type memory map[string][]byte
 

@@ -32,6 +32,19 @@ func Check(info Info, prefix int, trees []Tree) error {
 	return nil
 }
 
+// CheckPrefix verifies the tokens of a prefix against the engine's limits.
+func CheckPrefix(info Info, tokens []labels.Token) error {
+	if len(tokens) > info.Context {
+		return fmt.Errorf("the prefix has %d tokens, but the context of the model is %d", len(tokens), info.Context)
+	}
+	for i, t := range tokens {
+		if t < 0 || int(t) >= info.Vocab {
+			return fmt.Errorf("token %d of the prefix is %d, outside the vocabulary of %d", i, t, info.Vocab)
+		}
+	}
+	return nil
+}
+
 func checkTree(info Info, prefix int, t *Tree) error {
 	n := len(t.Tokens)
 	switch {

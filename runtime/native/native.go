@@ -178,11 +178,8 @@ func (e *Engine) Prefix(ctx context.Context, tokens []labels.Token) (engine.Pref
 	if e.pool == nil {
 		return nil, errClosed
 	}
-	if err := e.checkTokens(tokens); err != nil {
+	if err := engine.CheckPrefix(e.info, tokens); err != nil {
 		return nil, err
-	}
-	if len(tokens) > e.info.Context {
-		return nil, fmt.Errorf("the prefix has %d tokens, but the context of the model is %d", len(tokens), e.info.Context)
 	}
 	pre := e.recallPrefix(tokens)
 	if pre == nil {
@@ -227,13 +224,4 @@ func (e *Engine) Eval(ctx context.Context, p engine.Prefix, trees []engine.Tree)
 	}
 	e.normalize()
 	return out, nil
-}
-
-func (e *Engine) checkTokens(tokens []labels.Token) error {
-	for i, t := range tokens {
-		if t < 0 || int(t) >= e.info.Vocab {
-			return fmt.Errorf("token %d of the prefix is %d, outside the vocabulary of %d", i, t, e.info.Vocab)
-		}
-	}
-	return nil
 }

@@ -46,7 +46,7 @@ func newModel(family string, q8 bool, seed uint64, classes ...string) Model {
 		architecture = "llama"
 	}
 	b := builder{rnd: rand.New(rand.NewPCG(seed, 1)), q8: q8}
-	b.meta = []gguftest.Meta{{Key: "general.architecture", Value: architecture}}
+	b.meta = []gguftest.Meta{{Key: "general.architecture", Value: architecture}, {Key: "tokenizer.ggml.model", Value: "none"}}
 	set := func(key string, value any) {
 		b.meta = append(b.meta, gguftest.Meta{Key: architecture + "." + key, Value: value})
 	}
