@@ -20,6 +20,22 @@ func Float16(h uint16) float32 {
 	return math.Float32frombits(sign | math.Float32bits(f))
 }
 
+// ToFloat16 rounds to the nearest IEEE 754 half, to even between two; what is too
+// large becomes an infinity.
+func ToFloat16(f float32) uint16 {
+	bits := math.Float32bits(f)
+	sign, size := uint16(bits>>16&0x8000), bits&0x7fffffff
+	switch {
+	case size > 0x7f800000: // not a number
+		return sign | 0x7e00
+	case size >= 0x47800000: // 2^16 and more
+		return sign | 0x7c00
+	case size < 0x38800000: // below 2^-14: a step is 2^-24, as that of float32 at 0.5
+		return sign | uint16(math.Float32bits(math.Float32frombits(size)+0.5)-math.Float32bits(0.5))
+	}
+	return sign | uint16((size-(127-15)<<23+0xfff+size>>13&1)>>13)
+}
+
 func halfAt(b []byte) float32 { return Float16(binary.LittleEndian.Uint16(b)) }
 
 func dequantizeF32(dst []float32, src []byte) {

@@ -37,7 +37,7 @@ type Options struct {
 	Adapter   string // GGUF file of a LoRA adapter; empty for none
 	Threads   int    // compute threads, at least 1
 	// Classes is how many of the vocabulary's last entries are no tokens but the
-	// rows of a classification head: see WriteGGUF.
+	// rows of a classification head: see checkpoint.WriteGGUF.
 	Classes int
 	// GPULayers is how many layers are offloaded, the output counted as one:
 	// AutoLayers for as many as fit.
@@ -123,6 +123,9 @@ func (e *Engine) open() error {
 		Engine: "llama", Kernel: "llama.cpp " + libllama.Version, Precision: "llama.cpp", Device: e.load.device(), Architecture: e.facts.Architecture,
 		Threads: e.opt.Threads, Layers: e.facts.Layers, Width: e.facts.Width, Vocab: vocab,
 		Context: e.facts.Context, MaxPass: e.opt.Pass, Classes: e.opt.Classes,
+	}
+	if w := e.load.window; w > 0 && e.facts.Architecture == "llama" {
+		e.info.Context = min(e.info.Context, w) // llama.cpp attends to all positions: shorter texts are exact
 	}
 	return nil
 }

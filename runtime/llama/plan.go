@@ -20,6 +20,7 @@ type need struct {
 	input   int64   // embedding and all else, which stays in the machine's memory
 	cell    int64   // keys and values of one token, all layers
 	buffers int64   // of a pass
+	window  int     // of sliding attention, 0 for none
 }
 
 // measure reads the header of a GGUF file, which also proves it sound: the
@@ -56,7 +57,7 @@ func newNeed(f *gguf.File) (need, error) {
 	if arch == "" || layers < 1 || layers > 1024 || width < 1 || width > 1<<20 {
 		return need{}, fmt.Errorf("the GGUF file holds no language model: architecture %q, %d layers, width %d", arch, layers, width)
 	}
-	n := need{layers: make([]int64, layers)}
+	n := need{layers: make([]int64, layers), window: int(value("attention.sliding_window", 0))}
 	var vocab int64
 	for _, t := range f.Tensors() {
 		var block int64

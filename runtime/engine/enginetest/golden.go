@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/base64"
 	"encoding/binary"
@@ -14,7 +15,6 @@ import (
 	"cubby/labels"
 	"cubby/models/checkpoint"
 	"cubby/models/gguf"
-	"cubby/models/gguf/gguftest"
 	"cubby/models/safetensors"
 )
 
@@ -143,113 +143,41 @@ func (x goldenTensor) fill(data []byte, name string) []byte {
 	return data
 }
 
-// GGUF writes the model as llama.cpp's converter does: other names, the norms of
-// gemma3 with their 1, and llama's rotated rows interleaved. It is false where
-// the format cannot say what the model is: a qwen2 with a sliding window, or
-// queries scaled by another number than the size of a head. Matrices are of type
-// F32 or Q8_0.
+// GGUF writes the model as llama.cpp's converter does. It is false where the
+// format cannot say what the model is: a qwen2 with a sliding window, or queries
+// scaled by another number than the size of a head. Matrices are of type F32 or
+// Q8_0.
 func (g Golden) GGUF(t testing.TB, matrices gguf.Type) (m Model, ok bool) {
 	t.Helper()
+	var b bytes.Buffer
 	ck := g.HF(t)
-	c := ck.Config()
-	if c.Architecture == "qwen2" && c.Window > 0 || c.QueryScale != 1/math.Sqrt(float64(c.HeadDim)) {
+	if matrices == gguf.Q8_0 {
+		ck = quantized{ck}
+	}
+	if err := checkpoint.WriteGGUF(&b, ck, false); err != nil {
+		t.Logf("%s: %v", g.Name, err)
 		return m, false
 	}
-	w := ggufWriter{ck: ck, cfg: c, matrices: matrices}
-	w.meta = []gguftest.Meta{{Key: "general.architecture", Value: c.Architecture}}
-	w.set("block_count", uint32(c.Layers))
-	w.set("context_length", uint32(c.Context))
-	w.set("embedding_length", uint32(c.Width))
-	w.set("feed_forward_length", uint32(c.FeedForward))
-	w.set("attention.head_count", uint32(c.Heads))
-	w.set("attention.head_count_kv", uint32(c.KVHeads))
-	w.set("attention.key_length", uint32(c.HeadDim))
-	w.set("attention.value_length", uint32(c.HeadDim))
-	w.set("attention.layer_norm_rms_epsilon", float32(c.NormEpsilon))
-	w.set("rope.freq_base", float32(c.RopeBase))
-	if c.Window > 0 {
-		w.set("attention.sliding_window", uint32(c.Window))
-	}
-	if c.LocalRopeBase > 0 {
-		w.set("rope.freq_base_swa", float32(c.LocalRopeBase))
-	}
-	if c.RopeScaling == "linear" {
-		factors, _ := ck.Tensor("rope_freqs.weight")
-		one := make([]float32, factors.Cols)
-		factors.Row(one, 0)
-		w.set("rope.scaling.type", "linear")
-		w.set("rope.scaling.factor", one[0])
-	}
-	if len(c.Classes) > 0 {
-		w.set("classifier.output_labels", c.Classes)
-	}
-	w.all()
-	return Model{gguftest.Encode(w.meta, w.tensors)}, true
+	return Model{b.Bytes()}, true
 }
 
-type ggufWriter struct {
-	ck       checkpoint.Checkpoint
-	cfg      checkpoint.Config
-	matrices gguf.Type
-	meta     []gguftest.Meta
-	tensors  []gguftest.Tensor
-}
+// quantized is a checkpoint with its matrices in Q8_0.
+type quantized struct{ checkpoint.Checkpoint }
 
-func (w *ggufWriter) set(key string, value any) {
-	w.meta = append(w.meta, gguftest.Meta{Key: w.cfg.Architecture + "." + key, Value: value})
-}
-
-// all writes every tensor that the model has.
-func (w *ggufWriter) all() {
-	names := []string{"token_embd.weight", "output_norm.weight", "output.weight", "cls.output.weight"}
-	if w.cfg.RopeScaling == "llama3" {
-		names = append(names, "rope_freqs.weight")
+func (q quantized) Tensor(name string) (checkpoint.Tensor, bool) {
+	x, ok := q.Checkpoint.Tensor(name)
+	if !ok || x.Rows == 1 {
+		return x, ok
 	}
-	for i := range w.cfg.Layers {
-		for _, part := range []string{"attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "attn_q_norm", "attn_k_norm",
-			"post_attention_norm", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down", "post_ffw_norm"} {
-			names = append(names, fmt.Sprintf("blk.%d.%s.weight", i, part), fmt.Sprintf("blk.%d.%s.bias", i, part))
-		}
-	}
-	for _, name := range names {
-		if x, ok := w.ck.Tensor(name); ok {
-			w.tensors = append(w.tensors, w.tensor(name, x))
-		}
-	}
-}
-
-func (w *ggufWriter) tensor(name string, x checkpoint.Tensor) gguftest.Tensor {
-	out := gguftest.Tensor{Name: name, Type: gguf.F32, Shape: []uint64{uint64(x.Cols), uint64(x.Rows)}}
-	if x.Rows == 1 {
-		out.Shape = out.Shape[:1]
-	} else {
-		out.Type = w.matrices
-	}
-	rotated := w.cfg.Architecture == "llama" && (strings.HasSuffix(name, "attn_q.weight") || strings.HasSuffix(name, "attn_k.weight"))
+	out := checkpoint.Tensor{Type: gguf.Q8_0, Rows: x.Rows, Cols: x.Cols}
 	row := make([]float32, x.Cols)
 	for i := range x.Rows {
-		if rotated {
-			d := w.cfg.HeadDim
-			x.Row(row, i/d*d+i%2*(d/2)+i%d/2)
-		} else {
-			x.Row(row, i)
+		x.Row(row, i)
+		for rest := row; len(rest) > 0; rest = rest[gguf.Q8_0.BlockSize():] {
+			out.Data = appendQ8(out.Data, rest[:gguf.Q8_0.BlockSize()])
 		}
-		out.Data = appendRow(out.Data, row, out.Type)
 	}
-	return out
-}
-
-func appendRow(data []byte, row []float32, t gguf.Type) []byte {
-	if t == gguf.F32 {
-		for _, v := range row {
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
-		}
-		return data
-	}
-	for ; len(row) > 0; row = row[t.BlockSize():] {
-		data = appendQ8(data, row[:t.BlockSize()])
-	}
-	return data
+	return out, true
 }
 
 // appendQ8 writes a block of Q8_0: a float16 scale and 32 int8.

@@ -45,7 +45,10 @@ func newModel(family string, q8 bool, seed uint64, classes ...string) Model {
 	if family == "mistral" {
 		architecture = "llama"
 	}
-	b := builder{rnd: rand.New(rand.NewPCG(seed, 1)), q8: q8}
+	b := builder{rnd: rand.New(rand.NewPCG(seed, 1)), q8: q8, heads: heads, kvHeads: kvHeads}
+	if family == "qwen2" { // has no size of a head of its own
+		b.heads, b.kvHeads = width/headDim, 1
+	}
 	b.meta = []gguftest.Meta{{Key: "general.architecture", Value: architecture}, {Key: "tokenizer.ggml.model", Value: "none"}}
 	set := func(key string, value any) {
 		b.meta = append(b.meta, gguftest.Meta{Key: architecture + "." + key, Value: value})
@@ -53,8 +56,8 @@ func newModel(family string, q8 bool, seed uint64, classes ...string) Model {
 	set("block_count", uint32(layers))
 	set("embedding_length", uint32(width))
 	set("feed_forward_length", uint32(feedForward))
-	set("attention.head_count", uint32(heads))
-	set("attention.head_count_kv", uint32(kvHeads))
+	set("attention.head_count", uint32(b.heads))
+	set("attention.head_count_kv", uint32(b.kvHeads))
 	set("attention.key_length", uint32(headDim))
 	set("attention.value_length", uint32(headDim))
 	set("rope.dimension_count", uint32(headDim))
@@ -78,9 +81,9 @@ func newModel(family string, q8 bool, seed uint64, classes ...string) Model {
 	case "qwen2":
 		b.matrix("output.weight", vocab, width)
 		b.eachLayer(func(blk string) {
-			b.put(blk+"attn_q.bias", 1, heads*headDim, 0, 1)
-			b.put(blk+"attn_k.bias", 1, kvHeads*headDim, 0, 1)
-			b.put(blk+"attn_v.bias", 1, kvHeads*headDim, 0, 1)
+			b.put(blk+"attn_q.bias", 1, b.heads*headDim, 0, 1)
+			b.put(blk+"attn_k.bias", 1, b.kvHeads*headDim, 0, 1)
+			b.put(blk+"attn_v.bias", 1, b.kvHeads*headDim, 0, 1)
 		})
 	case "qwen3":
 		b.eachLayer(b.headNorms)
@@ -105,6 +108,8 @@ func newModel(family string, q8 bool, seed uint64, classes ...string) Model {
 type builder struct {
 	rnd     *rand.Rand
 	q8      bool // matrices are Q8_0
+	heads   int
+	kvHeads int
 	meta    []gguftest.Meta
 	tensors []gguftest.Tensor
 }
@@ -157,10 +162,10 @@ func (b *builder) headNorms(blk string) {
 func (b *builder) layer(blk string) {
 	b.norm(blk+"attn_norm.weight", width)
 	b.norm(blk+"ffn_norm.weight", width)
-	b.matrix(blk+"attn_q.weight", heads*headDim, width)
-	b.matrix(blk+"attn_k.weight", kvHeads*headDim, width)
-	b.matrix(blk+"attn_v.weight", kvHeads*headDim, width)
-	b.matrix(blk+"attn_output.weight", width, heads*headDim)
+	b.matrix(blk+"attn_q.weight", b.heads*headDim, width)
+	b.matrix(blk+"attn_k.weight", b.kvHeads*headDim, width)
+	b.matrix(blk+"attn_v.weight", b.kvHeads*headDim, width)
+	b.matrix(blk+"attn_output.weight", width, b.heads*headDim)
 	b.matrix(blk+"ffn_gate.weight", feedForward, width)
 	b.matrix(blk+"ffn_up.weight", feedForward, width)
 	b.matrix(blk+"ffn_down.weight", width, feedForward)
