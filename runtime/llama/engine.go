@@ -74,6 +74,16 @@ var errClosed = errors.New("the engine is closed")
 // New loads the libraries and the model. What the machine or a device has no
 // memory for is refused before anything is loaded.
 func New(tok engine.Tokenizer, opt Options) (*Engine, error) {
+	e, err := open(tok.Len(), opt)
+	if err != nil {
+		return nil, err
+	}
+	e.tok = tok
+	return e, nil
+}
+
+// open makes an engine for a tokenizer of that many ids.
+func open(tokens int, opt Options) (*Engine, error) {
 	if opt.Pass == 0 {
 		opt.Pass = DefaultPass
 	}
@@ -84,14 +94,14 @@ func New(tok engine.Tokenizer, opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{tok: tok, opt: opt, lib: lib}
-	if err := e.open(); err != nil {
+	e := &Engine{opt: opt, lib: lib}
+	if err := e.open(tokens); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-func (e *Engine) open() error {
+func (e *Engine) open(tokens int) error {
 	devices, err := choose(e.lib.Devices(), e.opt)
 	if err != nil {
 		return err
@@ -116,8 +126,8 @@ func (e *Engine) open() error {
 	switch {
 	case e.facts.Encoder:
 		return fmt.Errorf("%s is a model with an encoder: only decoders are run", e.facts.Architecture)
-	case e.tok.Len() > vocab:
-		return fmt.Errorf("the tokenizer has %d tokens, but the weights have rows for %d: the files do not belong together", e.tok.Len(), vocab)
+	case tokens > vocab:
+		return fmt.Errorf("the tokenizer has %d tokens, but the weights have rows for %d: the files do not belong together", tokens, vocab)
 	}
 	e.info = engine.Info{
 		Engine: "llama", Kernel: "llama.cpp " + libllama.Version, Precision: "llama.cpp", Device: e.load.device(), Architecture: e.facts.Architecture,

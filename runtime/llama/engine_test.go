@@ -40,11 +40,17 @@ func file(t testing.TB, m enginetest.Model) (path string, classes int) {
 // for mistral.
 var families = []string{"llama", "qwen2", "qwen3", "gemma3"}
 
-func TestConformance(t *testing.T) {
+func options(t testing.TB, m enginetest.Model) Options {
+	t.Helper()
 	dir := libraries(t)
+	path, classes := file(t, m)
+	return Options{Libraries: dir, Model: path, Classes: classes, Threads: 2, GPULayers: AutoLayers, MainGPU: -1}
+}
+
+func TestConformance(t *testing.T) {
+	libraries(t)
 	enginetest.Suite{Tolerance: 0.005, Families: families, Open: func(t *testing.T, m enginetest.Model) engine.Engine {
-		path, classes := file(t, m)
-		e, err := New(enginetest.Tokens{}, Options{Libraries: dir, Model: path, Classes: classes, Threads: 2, GPULayers: AutoLayers, MainGPU: -1})
+		e, err := New(enginetest.Tokens{}, options(t, m))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,272 @@
+package llama
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ebitengine/purego"
+
+	"cubby/labels"
+	"cubby/runtime/engine"
+	"cubby/runtime/engine/enginetest"
+)
+
+// abortVariable holds a token: a worker that is given it aborts, in C.
+const abortVariable = "CUBBY_TEST_ABORT_TOKEN"
+
+func TestMain(m *testing.M) {
+	if token, err := strconv.Atoi(os.Getenv(abortVariable)); err == nil {
+		beforeEval = func(trees []engine.Tree) {
+			for _, t := range trees {
+				if t.Tokens[0] == labels.Token(token) {
+					abort()
+				}
+			}
+		}
+	}
+	Worker()
+	os.Exit(m.Run())
+}
+
+func abort() {
+	address, err := purego.Dlsym(purego.RTLD_DEFAULT, "abort")
+	if err != nil {
+		panic(err)
+	}
+	purego.SyscallN(address)
+}
+
+func supervise(t testing.TB, m enginetest.Model) *Supervised {
+	t.Helper()
+	s, err := Supervise(enginetest.Tokens{}, options(t, m), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestConformanceInAChild(t *testing.T) {
+	libraries(t)
+	enginetest.Suite{Tolerance: 0.005, Families: families, Open: func(t *testing.T, m enginetest.Model) engine.Engine {
+		return supervise(t, m)
+	}}.Run(t)
+}
+
+func chain(tokens ...labels.Token) engine.Tree {
+	t := engine.Chain(tokens)
+	t.Wants = []engine.Want{{Node: len(tokens) - 1, Columns: []labels.Token{1, 2, 3}}}
+	return t
+}
+
+func begin(t testing.TB, s *Supervised, tokens ...labels.Token) engine.Prefix {
+	t.Helper()
+	p, err := s.Prefix(t.Context(), tokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func equal(a, b []float32) bool {
+	for i := range a {
+		if math.Abs(float64(a[i]-b[i])) > 0.02 {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// pid is that of the child that lives, 0 where there is none.
+func (s *Supervised) pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.child == nil {
+		return 0
+	}
+	return s.child.cmd.Process.Pid
+}
+
+// A child that is killed between passes and in them costs no answer.
+func TestKilledChildLosesNothing(t *testing.T) {
+	s := supervise(t, enginetest.NewModel("llama", 1))
+	p := begin(t, s, 5, 6, 7)
+	tree := chain(9, 10, 11)
+	want, err := s.Eval(t.Context(), p, []engine.Tree{tree})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	killed := make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				killed <- n
+				return
+			case <-time.After(time.Duration(20+rand.IntN(150)) * time.Millisecond):
+			}
+			children, _ := exec.Command("pgrep", "-P", strconv.Itoa(os.Getpid())).Output()
+			for _, f := range strings.Fields(string(children)) {
+				if pid, err := strconv.Atoi(f); err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
+					n++
+				}
+			}
+		}
+	}()
+	for i := range 300 {
+		trees := []engine.Tree{tree, chain(20, labels.Token(i%200))}
+		out, err := s.Eval(t.Context(), p, trees)
+		if err != nil {
+			t.Fatalf("pass %d: %v", i, err)
+		}
+		if out[0].Err != nil || !equal(out[0].Logits[0], want[0].Logits[0]) {
+			t.Fatalf("pass %d: got %+v, want %v", i, out[0], want[0].Logits)
+		}
+	}
+	close(stop)
+	if n := <-killed; n == 0 {
+		t.Error("no child was killed: nothing was shown")
+	} else {
+		t.Logf("%d kills, %d loads", n, s.Info().Memory.Loads)
+	}
+}
+
+// A text that aborts in C fails alone, is not tried a third time, and the others
+// of its pass are answered.
+func TestDeadlyTextFailsAlone(t *testing.T) {
+	t.Setenv(abortVariable, "13")
+	s := supervise(t, enginetest.NewModel("llama", 1))
+	p := begin(t, s, 5, 6, 7)
+	trees := []engine.Tree{chain(9, 10), chain(13, 10), chain(11, 12)}
+	for round := range 3 {
+		before := s.Info().Memory.Loads
+		out, err := s.Eval(t.Context(), p, trees)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, o := range out {
+			if deadly := i == 1; deadly != errors.Is(o.Err, errDeadly) || deadly != (o.Logits == nil) {
+				t.Errorf("round %d, tree %d: %+v", round, i, o)
+			}
+		}
+		loads := s.Info().Memory.Loads - before
+		if most := []int{2, 0, 0}[round]; loads > most {
+			t.Errorf("round %d: the child was started %d times, want at most %d", round, loads, most)
+		}
+	}
+	if out, err := s.Eval(t.Context(), p, trees[1:2]); err != nil || !errors.Is(out[0].Err, errDeadly) {
+		t.Errorf("alone: %v, %v", out, err)
+	}
+}
+
+// A child that dies while nothing runs is replaced without being asked for.
+func TestIdleChildIsReplaced(t *testing.T) {
+	s := supervise(t, enginetest.NewModel("llama", 1))
+	p := begin(t, s, 5)
+	old := s.pid()
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for s.pid() == old || s.pid() == 0 || s.Probe(t.Context()) != nil {
+		if time.Now().After(deadline) {
+			t.Fatal("no new child")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if _, err := s.Eval(t.Context(), p, []engine.Tree{chain(1)}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A model that cannot be loaded again is told by Probe and by every pass, and
+// what mends it is noticed.
+func TestChildThatCannotStart(t *testing.T) {
+	opt := options(t, enginetest.NewModel("llama", 1))
+	s, err := Supervise(enginetest.Tokens{}, opt, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	p := begin(t, s, 5)
+	away := opt.Model + ".away"
+	if err := os.Rename(opt.Model, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(s.pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := s.Eval(t.Context(), p, []engine.Tree{chain(1)}); err != nil {
+			if !strings.Contains(err.Error(), "model.gguf") {
+				t.Errorf("got %v", err)
+			}
+			break
+		}
+	}
+	if s.Probe(t.Context()) == nil {
+		t.Error("Probe says that all is well")
+	}
+	if err := os.Rename(away, opt.Model); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if _, err = s.Eval(t.Context(), p, []engine.Tree{chain(1)}); err == nil || time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err != nil || s.Probe(t.Context()) != nil {
+		t.Errorf("the model is back, and still: %v, %v", err, s.Probe(t.Context()))
+	}
+}
+
+// A caller who leaves stops the pass, and the child lives on.
+func TestCancelledPassKeepsTheChild(t *testing.T) {
+	s := supervise(t, enginetest.NewModel("llama", 1))
+	p := begin(t, s, 5)
+	long := make([]labels.Token, 400)
+	old := s.pid()
+	for i := range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*300*time.Microsecond)
+		_, err := s.Eval(ctx, p, []engine.Tree{chain(long...)})
+		cancel()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Eval(t.Context(), p, []engine.Tree{chain(1)}); err != nil {
+		t.Error(err)
+	}
+	if s.pid() != old {
+		t.Error("the child was replaced")
+	}
+}
+
+func TestBadLibraries(t *testing.T) {
+	opt := options(t, enginetest.NewModel("llama", 1))
+	opt.Libraries = t.TempDir()
+	if _, err := Supervise(enginetest.Tokens{}, opt, nil); err == nil || !strings.Contains(err.Error(), "fetch runtime") {
+		t.Errorf("got %v", err)
+	}
+	for _, name := range []string{"libggml-base.so", "libggml.so", "libllama.so"} {
+		if err := os.WriteFile(opt.Libraries+"/"+name, []byte("<html>not found</html>"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Supervise(enginetest.Tokens{}, opt, nil); err == nil || !strings.Contains(err.Error(), "libggml-base.so cannot be loaded") {
+		t.Errorf("got %v", err)
+	}
+}
