@@ -84,7 +84,7 @@ func open(ctx context.Context, s *server, opt Options) (*remote.Engine, error) {
 	if opt.Slots == 0 {
 		opt.Slots = p.Slots
 	}
-	info := engine.Info{Engine: "llamaserver", Kernel: p.Build, Precision: p.Precision, Device: "server", Vocab: opt.Tokenizer.Len(), Context: p.Settings.Context}
+	info := engine.Info{Engine: "llamaserver", Kernel: "llama.cpp " + p.Build, Device: "server", Vocab: opt.Tokenizer.Len(), Context: p.Settings.Context}
 	info.Width = s.width(ctx)
 	return remote.New(s, remote.Config{
 		Server: s.transport.Server, Info: info, Tokenizer: opt.Tokenizer,

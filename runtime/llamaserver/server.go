@@ -36,11 +36,10 @@ type props struct {
 	Settings struct {
 		Context int `json:"n_ctx"` // of one slot
 	} `json:"default_generation_settings"`
-	Slots     int    `json:"total_slots"`
-	Model     string `json:"model_path"`
-	Alias     string `json:"model_alias"`
-	Precision string `json:"model_ftype"`
-	Build     string `json:"build_info"`
+	Slots int    `json:"total_slots"`
+	Model string `json:"model_path"`
+	Alias string `json:"model_alias"`
+	Build string `json:"build_info"`
 }
 
 func (s *server) props(ctx context.Context) (props, error) {
