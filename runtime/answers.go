@@ -33,13 +33,18 @@ type answerPlan struct {
 	under     []int32 // for each trie node, one behind the last node at or below it
 	first     *stage  // what is computed behind every text
 	whole     bool    // first holds every node that the method asks for
+	dear      bool    // each node costs as much as a text: none is opened on suspicion
+	deepest   int     // tokens of the longest answer
 	normalize bool
 }
 
 // newAnswerPlan plans for the logits behind the wanted trie nodes.
-func newAnswerPlan(t *labels.Trie, wants []int32, normalize bool) *answerPlan {
+func newAnswerPlan(t *labels.Trie, wants []int32, normalize, dear bool) *answerPlan {
 	nodes := t.Nodes()
-	p := &answerPlan{trie: t, asks: make([]bool, len(nodes)), under: make([]int32, len(nodes)), normalize: normalize}
+	p := &answerPlan{trie: t, asks: make([]bool, len(nodes)), under: make([]int32, len(nodes)), normalize: normalize, dear: dear}
+	for _, n := range nodes {
+		p.deepest = max(p.deepest, int(n.Depth))
+	}
 	for _, n := range wants {
 		p.asks[n] = true
 	}
@@ -49,11 +54,14 @@ func newAnswerPlan(t *labels.Trie, wants []int32, normalize bool) *answerPlan {
 			p.under[n] = max(p.under[n], p.under[c])
 		}
 	}
-	if p.first, p.whole = p.stage(wants), true; len(p.first.nodes) <= wholeNodes {
+	if p.first, p.whole = p.stage(wants), true; len(wants) < 2 || !dear && len(p.first.nodes) <= wholeNodes {
 		return p
 	}
 	byDepth := slices.Clone(wants)
 	slices.SortStableFunc(byDepth, func(a, b int32) int { return cmp.Compare(nodes[a].Depth, nodes[b].Depth) })
+	if dear {
+		byDepth = byDepth[:1]
+	}
 	p.first, p.whole = p.stage(newRoom(t).take(byDepth)), false
 	return p
 }
@@ -63,21 +71,23 @@ func (p *answerPlan) most() int {
 	if p.whole {
 		return len(p.first.nodes)
 	}
-	deepest := 0
-	for _, n := range p.trie.Nodes() {
-		deepest = max(deepest, int(n.Depth))
-	}
-	return stageNodes + deepest
+	return stageNodes + p.deepest
 }
 
-// stageLimit is how many stages a text of that many tokens, prompt included, may take.
-func stageLimit(base int) int { return max(1, min(maxStages, stageTokens/(base+stageNodes))) }
+// stageLimit is how many stages a text of that many tokens, prompt included, may
+// take: where nodes are dear, as many as the way to a label has nodes.
+func (p *answerPlan) stageLimit(base int) int {
+	if p.dear {
+		return p.deepest + 1
+	}
+	return max(1, min(maxStages, stageTokens/(base+stageNodes)))
+}
 
 // cost is what the label nodes behind a text of base tokens add to its cost: where
 // they are opened in stages, those of the two that a sure answer takes.
 func (p *answerPlan) cost(base int) int {
 	n := len(p.first.nodes)
-	if !p.whole && stageLimit(base) > 1 {
+	if !p.whole && !p.dear && p.stageLimit(base) > 1 {
 		n += base + stageNodes
 	}
 	return n
@@ -166,11 +176,12 @@ type reading struct {
 	logp   []float64 // for each node, the log probability of its token behind its parent
 	stages int       // read so far
 	opened []bool    // the nodes whose children's logp is known, among those that the method asks for
+	unseen []float64 // of an opened node's children, the most that was guessed: see engine.Output
 }
 
 func (p *answerPlan) newReading() *reading {
 	n := len(p.trie.Nodes())
-	return &reading{plan: p, stage: p.first, logp: make([]float64, n), opened: make([]bool, n)}
+	return &reading{plan: p, stage: p.first, logp: make([]float64, n), opened: make([]bool, n), unseen: make([]float64, n)}
 }
 
 // read takes in the logits of the stage: log probabilities normalised over the
@@ -186,13 +197,17 @@ func (r *reading) read(out engine.Output) {
 			r.logp[c] = float64(row[j]) - z
 		}
 		r.opened[w] = true
+		if out.Unseen != nil {
+			r.unseen[w] = out.Unseen[i]
+		}
 	}
 }
 
 // scores returns the log probability of each label, and the nodes that hold
 // others' mass back, most probable first. What lies behind such a node is shared
-// out evenly among its labels.
-func (r *reading) scores() (scores []float64, closed []closedNode) {
+// out evenly among its labels. guessed is the mass, of that of all labels, that an
+// engine which does not know all logits may have given to the wrong ones.
+func (r *reading) scores() (scores []float64, closed []closedNode, guessed float64) {
 	nodes := r.plan.trie.Nodes()
 	scores = make([]float64, len(r.plan.trie.Leaves()))
 	path := make([]float64, len(nodes))
@@ -212,7 +227,15 @@ func (r *reading) scores() (scores []float64, closed []closedNode) {
 		}
 	}
 	slices.SortStableFunc(closed, func(a, b closedNode) int { return cmp.Compare(b.logp, a.logp) })
-	return scores, closed
+	total := logSumExp(scores)
+	for n, share := range r.unseen {
+		if share > 0 {
+			for _, c := range nodes[n].Children {
+				guessed += share * math.Exp(path[c]-total)
+			}
+		}
+	}
+	return scores, closed, guessed
 }
 
 // closedNode is a node that was reached and not opened.
@@ -226,13 +249,13 @@ type closedNode struct {
 // sets the next one, which opens the most probable of them and, as far as there is
 // room, what lies below.
 func (r *reading) next(limit int) (scores []float64, unresolved float64, more bool) {
-	scores, closed := r.scores()
+	scores, closed, guessed := r.scores()
 	total := logSumExp(scores)
 	for _, c := range closed {
 		unresolved += math.Exp(c.logp - total)
 	}
 	if r.stages >= limit || !(unresolved > unresolvedMass) { // also where a score is not a number
-		return scores, unresolved, false
+		return scores, unresolved + guessed, false
 	}
 	room, left := newRoom(r.plan.trie), unresolved
 	var wants []int32
@@ -241,10 +264,14 @@ func (r *reading) next(limit int) (scores []float64, unresolved float64, more bo
 			break
 		}
 		left -= math.Exp(c.logp - total)
-		wants = append(wants, room.take(r.below(c.node))...)
+		list := r.below(c.node)
+		if r.plan.dear {
+			list = list[:1]
+		}
+		wants = append(wants, room.take(list)...)
 	}
 	r.stage = r.plan.stage(wants)
-	return scores, unresolved, true
+	return scores, unresolved + guessed, true
 }
 
 // below lists the nodes to open from n on down, n first.
@@ -260,6 +287,9 @@ func (r *reading) below(n int32) []int32 {
 
 func logSumExp[T float32 | float64](x []T) float64 {
 	top, sum := float64(slices.Max(x)), 0.0
+	if math.IsInf(top, -1) {
+		return top
+	}
 	for _, v := range x {
 		sum += math.Exp(float64(v) - top)
 	}

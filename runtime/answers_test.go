@@ -2,8 +2,10 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"cubby/labels"
@@ -154,5 +156,126 @@ func TestStagesBeginAnew(t *testing.T) {
 		if got[0][j] != got[1][j] {
 			t.Fatalf("label %d: %v, then %v", j, got[0][j], got[1][j])
 		}
+	}
+}
+
+// partial is an engine that pays for each node, and knows the logits of the
+// likeliest columns only.
+type partial struct {
+	counted
+	knows, wants int
+}
+
+func (p *partial) Info() engine.Info {
+	i := p.counted.Info()
+	i.NodeByNode = true
+	return i
+}
+
+func (p *partial) Eval(ctx context.Context, pre engine.Prefix, trees []engine.Tree) ([]engine.Output, error) {
+	out, err := p.counted.Eval(ctx, pre, trees)
+	for i := range out {
+		p.wants += len(trees[i].Wants)
+		out[i].Unseen = make([]float64, len(out[i].Logits))
+		for j, row := range out[i].Logits {
+			out[i].Unseen[j] = hide(row, p.knows)
+		}
+	}
+	return out, err
+}
+
+// hide replaces all but the k largest values by an even share of the bound that
+// the least of these gives, and returns the bound as a share of the whole.
+func hide(row []float32, k int) float64 {
+	if len(row) <= k {
+		return 0
+	}
+	order := slices.Clone(row)
+	slices.Sort(order)
+	least := order[len(order)-k]
+	seen, unseen := 0.0, 0.0
+	for i, v := range row {
+		if v >= least {
+			seen += math.Exp(float64(v))
+		} else {
+			row[i] = least
+			unseen += math.Exp(float64(least))
+		}
+	}
+	return unseen / (seen + unseen)
+}
+
+// An engine that pays for each node is asked where there is probability, and what
+// it does not know is told.
+func TestNodesAreAskedWhereProbabilityIs(t *testing.T) {
+	for _, method := range []models.Scoring{models.Constrained, models.Likelihood} {
+		for _, sharp := range []float32{1, 20} {
+			m := testManifest(manyNames(60), method)
+			set, err := labels.NewSet(m.Labels)
+			if err != nil {
+				t.Fatal(err)
+			}
+			eng := &partial{counted: counted{sharp: sharp}, knows: 3}
+			s, err := newScorer(t.Context(), eng, m, set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := scoreTogether(t, s, []string{"hello"}, method)[0]
+			if sharp == 1 {
+				want := bruteForce(m, "hello", method)
+				for j := range want {
+					if off := math.Abs(w.dist[j] - want[j]); off > w.unresolved+1e-6 {
+						t.Errorf("%s: label %d has %v, by whole sequences %v; unresolved %v", method, j, w.dist[j], want[j], w.unresolved)
+					}
+				}
+				continue
+			}
+			if most := 3 * s.plans[method].deepest; eng.wants > most {
+				t.Errorf("%s: %d nodes were asked for a sure answer, want at most %d", method, eng.wants, most)
+			}
+		}
+	}
+}
+
+// broken refuses one token.
+type broken struct{ counted }
+
+func (b *broken) Eval(ctx context.Context, pre engine.Prefix, trees []engine.Tree) ([]engine.Output, error) {
+	out, err := b.counted.Eval(ctx, pre, trees)
+	for i := range out {
+		if slices.Contains(trees[i].Tokens, 'x') {
+			out[i] = engine.Output{Err: &engine.UnavailableError{Err: errors.New("no route to host")}}
+		}
+	}
+	return out, err
+}
+
+// A tree without an answer is its text's error, and no other's.
+func TestTreeThatFailsAlone(t *testing.T) {
+	m := testManifest([]string{"a", "b"}, models.Constrained)
+	set, err := labels.NewSet(m.Labels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newScorer(t.Context(), &broken{counted{sharp: 1}}, m, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []*scored
+	for _, text := range []string{"one", "box", "two"} {
+		w, err := s.prepare(text, "", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, w)
+	}
+	if err := s.run(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	if list[0].err != nil || list[2].err != nil || list[0].dist.Check() != nil {
+		t.Errorf("the others: %v, %v", list[0].err, list[2].err)
+	}
+	if e := list[1].err; e == nil || e.Code != CodeUnavailable || e.RetryAfter <= 0 || list[1].dist != nil {
+		t.Errorf("got %+v", e)
 	}
 }

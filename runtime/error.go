@@ -19,6 +19,9 @@ const (
 	CodeDeadline     Code = "deadline"      // the deadline passed, or cannot be met
 	CodeCanceled     Code = "canceled"      // the caller left
 	CodeEngineFailed Code = "engine_failed" // the engine broke while computing
+	// CodeUnavailable: what computes for the engine, a process or another server,
+	// is not there; it may come back.
+	CodeUnavailable Code = "engine_unavailable"
 )
 
 // Error is a failure with a code, a sentence for the caller, and the cause for
@@ -26,7 +29,7 @@ const (
 type Error struct {
 	Code       Code
 	Message    string
-	RetryAfter time.Duration // CodeOverloaded only
+	RetryAfter time.Duration // CodeOverloaded and CodeUnavailable only
 	Cause      error
 }
 

@@ -35,6 +35,8 @@ type Options struct {
 	// keeps the others waiting.
 	TextTokens int
 	Observer   Observer
+	// Choice is why this engine computes the model, for people.
+	Choice string
 	// Cache answers texts that were scored before; nil for none.
 	Cache *Cache
 }
@@ -99,6 +101,7 @@ func Open(m *models.Model, eng engine.Engine, opt Options) (*Model, error) {
 			Scoring:       m.Manifest.Scoring,
 			Calibrated:    m.Manifest.Calibration != nil,
 			Engine:        eng.Info(),
+			Choice:        opt.Choice,
 			MaxTextTokens: s.limit - len(s.prompt.head.tokens),
 		},
 	}, nil
@@ -260,6 +263,14 @@ func (m *Model) Info() Info {
 
 // Stats counts the texts that came to the door.
 func (m *Model) Stats() Stats { return m.scheduler.stats() }
+
+// Probe says whether a pass would be computed now, and if not why.
+func (m *Model) Probe(ctx context.Context) error {
+	if p, ok := m.engine.(engine.Prober); ok {
+		return p.Probe(ctx)
+	}
+	return nil
+}
 
 // Failed is closed when the engine has crashed. Nothing is answered after
 // that: the process should end and be started anew.

@@ -58,6 +58,7 @@ type Info struct {
 	Scoring    models.Scoring
 	Calibrated bool
 	Engine     engine.Info
+	Choice     string // why this engine computes it, for people
 	// MaxTextTokens is the longest text that fits the model's context with
 	// prompt and answers.
 	MaxTextTokens int

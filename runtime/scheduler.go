@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"cubby/runtime/engine"
 )
 
 // bulkPatience is how many passes in a row may leave waiting bulk work out
@@ -460,6 +462,13 @@ func textsOf(jobs []*job) (n uint64) {
 // tokens of all unfinished jobs.
 func (s *scheduler) tokens() int { return s.queued[interactive] + s.queued[bulk] + s.flight }
 
+// unavailableRetry is when to ask again while what computes is not there: a
+// process is started again within seconds.
+const unavailableRetry = 5 * time.Second
+
 func engineError(cause error) *Error {
+	if _, away := errors.AsType[*engine.UnavailableError](cause); away {
+		return &Error{Code: CodeUnavailable, Message: "what computes for this model is not there at the moment", RetryAfter: unavailableRetry, Cause: cause}
+	}
 	return &Error{Code: CodeEngineFailed, Message: "the engine failed while computing", Cause: cause}
 }

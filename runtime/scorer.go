@@ -54,9 +54,10 @@ func (s *scorer) plan(a models.Answer) error {
 	if s.trie, err = labels.NewTrie(rest); err != nil {
 		return err
 	}
+	dear := s.eng.Info().NodeByNode
 	s.plans = map[models.Scoring]*answerPlan{
-		models.Constrained: newAnswerPlan(s.trie, s.trie.Branching(), false),
-		models.Likelihood:  newAnswerPlan(s.trie, innerNodes(s.trie), true),
+		models.Constrained: newAnswerPlan(s.trie, s.trie.Branching(), false, dear),
+		models.Likelihood:  newAnswerPlan(s.trie, innerNodes(s.trie), true, dear),
 	}
 	return nil
 }
@@ -205,6 +206,10 @@ func (s *scorer) packs(list []*scored) iter.Seq[[]*scored] {
 
 // take reads what a pass gave for a text, and says whether it needs another one.
 func (s *scorer) take(w *scored, out engine.Output) bool {
+	if out.Err != nil {
+		w.err, w.reading = engineError(out.Err), nil
+		return false
+	}
 	scores := make([]float64, len(out.Scores))
 	for i, v := range out.Scores {
 		scores[i] = float64(v)
@@ -212,7 +217,7 @@ func (s *scorer) take(w *scored, out engine.Output) bool {
 	if w.plan != nil {
 		var more bool
 		w.reading.read(out)
-		if scores, w.unresolved, more = w.reading.next(stageLimit(w.base)); more {
+		if scores, w.unresolved, more = w.reading.next(w.plan.stageLimit(w.base)); more {
 			w.plan.attach(&w.tree, w.base, w.reading.stage)
 			return true
 		}

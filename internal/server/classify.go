@@ -254,6 +254,9 @@ type modelInfo struct {
 	Scoring       models.Scoring `json:"scoring"`
 	Calibrated    bool           `json:"calibrated"`
 	Engine        string         `json:"engine"`
+	Choice        string         `json:"engine_choice,omitempty"` // why this one
+	Device        string         `json:"device"`
+	LabelOnly     bool           `json:"label_only,omitempty"` // the engine tells no probabilities
 	Kernel        string         `json:"kernel"`
 	Precision     string         `json:"precision"`
 	Architecture  string         `json:"architecture"`
@@ -278,6 +281,7 @@ func (s *Server) models(c *gin.Context) error {
 		entries[n] = modelInfo{
 			Name: i.Model, Artifact: i.Artifact, Labels: i.Labels.Labels(), Scoring: i.Scoring, Calibrated: i.Calibrated,
 			Engine: i.Engine.Engine, Kernel: i.Engine.Kernel, Precision: i.Engine.Precision, Architecture: i.Engine.Architecture, Threads: i.Engine.Threads,
+			Device: i.Engine.Device, Choice: i.Choice, LabelOnly: i.Engine.LabelOnly,
 			Context: i.Engine.Context, MaxTextTokens: i.MaxTextTokens, Source: i.Source,
 			Loaded: i.Engine.Memory.Loaded, WeightBytes: i.Engine.Memory.Weights, KVBytes: i.Engine.Memory.KV,
 		}

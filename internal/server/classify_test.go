@@ -253,7 +253,7 @@ func TestModels(t *testing.T) {
 	w := ask(readyServer(newFake(), Options{}), "GET", "/v1/models", "")
 	want(t, w, http.StatusOK, "")
 	const shape = `{"models":[{"name":"bank","artifact":"sha256:ab12","labels":[{"name":"cash"},{"name":"card","description":"plastic"},{"name":"loan <small>"}],` +
-		`"scoring":"constrained","calibrated":true,"engine":"native","kernel":"portable","precision":"int8","architecture":"llama","threads":2,"context":2048,"max_text_tokens":1900,` +
+		`"scoring":"constrained","calibrated":true,"engine":"native","engine_choice":"asked for","device":"cpu","kernel":"portable","precision":"int8","architecture":"llama","threads":2,"context":2048,"max_text_tokens":1900,` +
 		`"source":{"kind":"gguf","from":"bank.tar"},"loaded":true,"weight_bytes":4000,"kv_bytes":50}]}` + "\n"
 	if w.Body.String() != shape {
 		t.Errorf("got  %swant %s", w.Body, shape)

@@ -17,11 +17,12 @@ var (
 	loadedDesc   = prometheus.NewDesc("cubby_model_loaded", "1 while the model's weights are in memory.", []string{"model"}, nil)
 	loadsDesc    = prometheus.NewDesc("cubby_model_loads_total", "How often the model's weights were loaded.", []string{"model"}, nil)
 	memoryDesc   = prometheus.NewDesc("cubby_model_memory_bytes", "Memory held now: packed weights, and keys and values of the prompt's prefix.", []string{"model", "kind"}, nil)
+	deviceDesc   = prometheus.NewDesc("cubby_device_memory_bytes", "Memory of the GPUs that the model is computed on, of all their users, as of its last pass.", []string{"model", "device", "state"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (b books) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{schedulerDesc, inFlightDesc, loadedDesc, loadsDesc, memoryDesc} {
+	for _, d := range []*prometheus.Desc{schedulerDesc, inFlightDesc, loadedDesc, loadsDesc, memoryDesc, deviceDesc} {
 		ch <- d
 	}
 }
@@ -50,6 +51,10 @@ func collect(ch chan<- prometheus.Metric, b Backend) {
 	ch <- counted(loadsDesc, uint64(m.Loads), info.Model)
 	ch <- now(memoryDesc, weights, info.Model, "weights")
 	ch <- now(memoryDesc, m.KV, info.Model, "kv")
+	for _, d := range info.Engine.Devices {
+		ch <- now(deviceDesc, d.Free, info.Model, d.Name, "free")
+		ch <- now(deviceDesc, d.Total, info.Model, d.Name, "total")
+	}
 }
 
 // cached shows the cache's counts.

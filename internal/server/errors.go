@@ -49,6 +49,7 @@ var statuses = map[runtime.Code]int{
 	runtime.CodeDeadline:     http.StatusGatewayTimeout,
 	runtime.CodeCanceled:     statusClientLeft,
 	runtime.CodeEngineFailed: http.StatusInternalServerError,
+	runtime.CodeUnavailable:  http.StatusServiceUnavailable,
 
 	codeBadJSON:      http.StatusBadRequest,
 	codeWrongType:    http.StatusBadRequest,
@@ -126,6 +127,7 @@ var hints = map[runtime.Code]string{
 	runtime.CodeOverloaded:  "come back after the seconds in Retry-After, or send less at once",
 	runtime.CodeDeadline:    "send fewer texts in one request, or come back when the server has less to do",
 	runtime.CodeDraining:    "the server is stopping: ask another one",
+	runtime.CodeUnavailable: "come back after the seconds in Retry-After; the server's log says what is missing",
 	codeBodyTooLarge:        "send the texts in several requests",
 	codeTooManyItems:        "send the texts in several requests",
 	codeStarting:            "ask /readyz, and come back when it answers 200",

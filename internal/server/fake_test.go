@@ -24,6 +24,7 @@ import (
 type fakeBackend struct {
 	score  func(ctx context.Context, req runtime.Request) ([]runtime.Result, error)
 	canary error
+	away   error // what computes is not there
 	failed chan struct{}
 	name   string // empty: bank
 
@@ -65,13 +66,14 @@ func (b *fakeBackend) Info() runtime.Info {
 	}
 	return runtime.Info{
 		Model: cmp.Or(b.name, "bank"), Artifact: "sha256:ab12", Labels: set, Scoring: models.Constrained, Calibrated: true,
-		Source: models.Source{Kind: models.GGUF, From: "bank.tar"}, MaxTextTokens: 1900,
-		Engine: engine.Info{Engine: "native", Kernel: "portable", Precision: "int8", Architecture: "llama", Threads: 2, Context: 2048,
-			Memory: engine.Memory{Loaded: true, Weights: 4000, KV: 50, Loads: 2}},
+		Source: models.Source{Kind: models.GGUF, From: "bank.tar"}, MaxTextTokens: 1900, Choice: "asked for",
+		Engine: engine.Info{Engine: "native", Device: "cpu", Kernel: "portable", Precision: "int8", Architecture: "llama", Threads: 2, Context: 2048,
+			Memory: engine.Memory{Loaded: true, Weights: 4000, KV: 50, Loads: 2}, Devices: []engine.Device{{Name: "CUDA0", Free: 7, Total: 9}}},
 	}
 }
 
 func (b *fakeBackend) CheckCanary(context.Context) error { return b.canary }
+func (b *fakeBackend) Probe(context.Context) error       { return b.away }
 func (b *fakeBackend) Failed() <-chan struct{}           { return b.failed }
 func (b *fakeBackend) Stats() runtime.Stats {
 	return runtime.Stats{Admitted: 7, Answered: 4, Cancelled: 2, Failed: 1}

@@ -161,9 +161,11 @@ func TestMetrics(t *testing.T) {
 		`cubby_model_loads_total{model="bank"} 2`,
 		`cubby_model_memory_bytes{kind="kv",model="bank"} 50`,
 		`cubby_model_memory_bytes{kind="weights",model="bank"} 4000`,
+		`cubby_device_memory_bytes{device="CUDA0",model="bank",state="free"} 7`,
+		`cubby_device_memory_bytes{device="CUDA0",model="bank",state="total"} 9`,
 		`cubby_cache_lookups_total{result="hit"} 0`,
 		`cubby_cache_entries 0`,
-		`cubby_model_info{artifact="sha256:ab12",engine="native",kernel="portable",model="bank",scoring="constrained",threads="2"} 1`,
+		`cubby_model_info{artifact="sha256:ab12",device="cpu",engine="native",kernel="portable",model="bank",scoring="constrained",threads="2"} 1`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("missing: %s", line)

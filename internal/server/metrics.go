@@ -52,7 +52,7 @@ func NewMetrics() *Metrics {
 		items:    sizes("cubby_pass_items", "Texts in each pass of the engine, equal ones counted once.", prometheus.ExponentialBuckets(1, 2, 11)),
 		tokens:   sizes("cubby_pass_tokens", "Tokens in each pass of the engine.", prometheus.ExponentialBuckets(8, 2, 12)),
 		info: gauges("cubby_model_info", "The models that are served; always 1.",
-			"model", "artifact", "scoring", "engine", "kernel", "threads"),
+			"model", "artifact", "scoring", "engine", "device", "kernel", "threads"),
 	}
 	m.registry.MustRegister(m.requests, m.duration, m.stages, m.texts, m.labels, m.queued, m.open, m.items, m.tokens, m.info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -82,7 +82,7 @@ func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
 func (m *Metrics) serveModels(list []Backend) {
 	for _, b := range list {
 		i := b.Info()
-		m.info.WithLabelValues(i.Model, i.Artifact, string(i.Scoring), i.Engine.Engine, i.Engine.Kernel, strconv.Itoa(i.Engine.Threads)).Set(1)
+		m.info.WithLabelValues(i.Model, i.Artifact, string(i.Scoring), i.Engine.Engine, i.Engine.Device, i.Engine.Kernel, strconv.Itoa(i.Engine.Threads)).Set(1)
 		for _, name := range i.Labels.Names() {
 			m.labels.WithLabelValues(i.Model, name)
 		}

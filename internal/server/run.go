@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/net/netutil"
 
 	"cubby/models"
+	"cubby/runtime/engine"
 )
 
 // ErrEngineDied ends a server whose engine crashed: a half-alive server is
@@ -130,7 +132,7 @@ func (s *Server) check(ctx context.Context, list []Backend) error {
 	if err := list[last].CheckCanary(ctx); err != nil {
 		return fmt.Errorf("model %q: %w", info.Model, err)
 	}
-	s.opt.Log.Info("loaded", "model", info.Model, "artifact", info.Artifact,
+	s.opt.Log.Info("loaded", "model", info.Model, "artifact", info.Artifact, "engine", info.Engine.Engine, "device", info.Engine.Device, "choice", info.Choice,
 		"weight_bytes", info.Engine.Memory.Weights, "kv_bytes", info.Engine.Memory.KV)
 	return nil
 }
@@ -153,9 +155,30 @@ func (s *Server) greet(w io.Writer, list []Backend, addr net.Addr, took time.Dur
 	if s.guard.key != nil {
 		auth = ` -H "Authorization: Bearer $CUBBY_API_KEY"`
 	}
-	fmt.Fprintf(w, "engine   %s, kernel %s, %s, %d threads\n", i.Engine.Engine, i.Engine.Kernel, i.Engine.Precision, i.Engine.Threads)
+	fmt.Fprintf(w, "engine   %s\n", engineLine(i.Engine))
 	fmt.Fprintf(w, "ready    in %.2f s, on http://%s\n", took.Seconds(), addr)
 	fmt.Fprintf(w, "try      curl -s%s %s/v1/classify -d '{\"input\":\"%s\"}'\n", auth, addr, text)
+}
+
+// engineLine tells what computes.
+func engineLine(e engine.Info) string {
+	parts := []string{e.Engine}
+	if e.Device != "cpu" {
+		parts[0] += " on " + e.Device
+	}
+	if e.Kernel != "" {
+		parts = append(parts, "kernel "+e.Kernel)
+	}
+	if e.Precision != "" {
+		parts = append(parts, e.Precision)
+	}
+	if e.Threads > 0 {
+		parts = append(parts, fmt.Sprintf("%d threads", e.Threads))
+	}
+	if e.LabelOnly {
+		parts = append(parts, "labels without probabilities")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // wait returns when the server must stop, with the reason if it is an error.

@@ -194,6 +194,23 @@ func TestStopWhileStarting(t *testing.T) {
 	}
 }
 
+// While a model has nothing that computes it, the server lives and is not ready.
+func TestReadyTellsWhatComputes(t *testing.T) {
+	bank, shop := newFake(), newFake()
+	shop.name = "shop"
+	s := readyServer(bank, Options{})
+	list := []Backend{bank, shop}
+	s.serving.Store(&list)
+	want(t, ask(s, "GET", "/readyz", ""), 200, "")
+	shop.away = errors.New("connection refused")
+	w := ask(s, "GET", "/readyz", "")
+	want(t, w, 503, runtime.CodeUnavailable)
+	if body := w.Body.String(); !strings.Contains(body, `model \"shop\"`) || strings.Contains(body, "refused") {
+		t.Errorf("got %s", body)
+	}
+	want(t, ask(s, "GET", "/healthz", ""), 200, "")
+}
+
 func TestEngineDies(t *testing.T) {
 	b := newFake()
 	p := serving(t, Options{DrainDelay: time.Hour}, b)

@@ -5,6 +5,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -20,6 +21,8 @@ type Backend interface {
 	runtime.Backend
 	// CheckCanary fails when the model does not answer as it did at import.
 	CheckCanary(ctx context.Context) error
+	// Probe says whether a text would be answered now, and if not why.
+	Probe(ctx context.Context) error
 	// Failed is closed when the engine is dead.
 	Failed() <-chan struct{}
 	Stats() runtime.Stats
@@ -159,6 +162,9 @@ func (s *Server) healthz(c *gin.Context) error {
 func (s *Server) readyz(c *gin.Context) error {
 	switch state(s.state.Load()) {
 	case ready:
+		if err := s.probe(c.Request.Context()); err != nil {
+			return err
+		}
 		c.JSON(http.StatusOK, gin.H{"status": "ready"})
 		return nil
 	case draining:
@@ -167,6 +173,20 @@ func (s *Server) readyz(c *gin.Context) error {
 		return engineDead()
 	}
 	return stillStarting()
+}
+
+// probe fails while a model has nothing that would compute it.
+func (s *Server) probe(ctx context.Context) error {
+	list, err := s.backends()
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		if err := b.Probe(ctx); err != nil {
+			return &failure{Code: runtime.CodeUnavailable, Message: fmt.Sprintf("model %q: what computes it is not there", b.Info().Model), Cause: err}
+		}
+	}
+	return nil
 }
 
 func stillStarting() *failure {

@@ -35,6 +35,14 @@ type Waker interface {
 	Wake(ctx context.Context) error
 }
 
+// UnavailableError says that what computes for an engine, a process or a server,
+// is not there at the moment: the same pass may succeed later.
+type UnavailableError struct{ Err error }
+
+func (e *UnavailableError) Error() string { return e.Err.Error() }
+
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
 // Prober is an Engine that can lose what computes for it, a process or a server,
 // and find it again. Probe says whether it would compute a pass now, and if not
 // why; it is quick, and safe for concurrent use.
@@ -72,7 +80,7 @@ type Info struct {
 	Engine       string // "native", "llama", "ollama", "llamaserver"
 	Kernel       string // instruction set in use: "amxint8", "avx2", "portable"
 	Precision    string // how finely a text's activations are rounded: "int8", "int16", "float32"
-	Device       string // "cpu"
+	Device       string // "cpu", or what the layers lie on: "CUDA0 (31 of 31 layers)"
 	Architecture string // GGUF architecture name: "llama"
 	Threads      int
 	Layers       int
@@ -88,6 +96,14 @@ type Info struct {
 	// logit 0, the others -Inf.
 	LabelOnly bool
 	Memory    Memory
+	Devices   []Device // GPUs that the engine computes on
+}
+
+// Device is a GPU with its memory at this moment, in bytes.
+type Device struct {
+	Name        string // "CUDA0"
+	Description string
+	Free, Total int64
 }
 
 // Memory is what an engine holds at this moment, in bytes, beyond the model's

@@ -130,7 +130,7 @@ func (e *Engine) open(tokens int) error {
 		return fmt.Errorf("the tokenizer has %d tokens, but the weights have rows for %d: the files do not belong together", tokens, vocab)
 	}
 	e.info = engine.Info{
-		Engine: "llama", Kernel: "llama.cpp " + libllama.Version, Precision: "llama.cpp", Device: e.load.device(), Architecture: e.facts.Architecture,
+		Engine: "llama", Kernel: "llama.cpp " + libllama.Version, Device: e.load.device(), Architecture: e.facts.Architecture,
 		Threads: e.opt.Threads, Layers: e.facts.Layers, Width: e.facts.Width, Vocab: vocab,
 		Context: e.facts.Context, MaxPass: e.opt.Pass, Classes: e.opt.Classes,
 	}
@@ -143,7 +143,10 @@ func (e *Engine) open(tokens int) error {
 // Info implements engine.Engine.
 func (e *Engine) Info() engine.Info {
 	info := e.info
-	info.Memory = engine.Memory{Loaded: true, Weights: e.facts.Bytes, KV: int64(e.cells) * e.load.need.cell, Loads: 1}
+	info.Memory = engine.Memory{Loaded: true, Weights: e.facts.Bytes, KV: int64(e.cells) * e.load.cell, Loads: 1}
+	for _, d := range e.lib.Refresh(e.load.devices) {
+		info.Devices = append(info.Devices, engine.Device{Name: d.Name, Description: d.Description, Free: d.Free, Total: d.Total})
+	}
 	return info
 }
 
@@ -183,7 +186,7 @@ func (e *Engine) Prefix(ctx context.Context, tokens []labels.Token) (engine.Pref
 	if err := engine.CheckPrefix(e.info, tokens); err != nil {
 		return nil, err
 	}
-	p := &prefix{of: e, tokens: append([]labels.Token(nil), tokens...), cell: e.load.need.cell}
+	p := &prefix{of: e, tokens: append([]labels.Token(nil), tokens...), cell: e.load.cell}
 	_, err := e.begin(ctx, p, 0)
 	return p, err
 }

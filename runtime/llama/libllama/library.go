@@ -165,11 +165,17 @@ func (l *Library) Devices() []Device {
 	var list []Device
 	for i := range l.c.DeviceCount() {
 		h := l.c.Device(i)
-		d := Device{Name: l.c.DeviceName(h), Description: l.c.DeviceText(h), Kind: DeviceKind(l.c.DeviceType(h)), handle: h}
+		list = append(list, Device{Name: l.c.DeviceName(h), Description: l.c.DeviceText(h), Kind: DeviceKind(l.c.DeviceType(h)), handle: h})
+	}
+	return l.Refresh(list)
+}
+
+// Refresh asks the devices for their memory.
+func (l *Library) Refresh(list []Device) []Device {
+	for i := range list {
 		var free, total uint64
-		l.c.DeviceMemory(h, &free, &total)
-		d.Free, d.Total = int64(free), int64(total)
-		list = append(list, d)
+		l.c.DeviceMemory(list[i].handle, &free, &total)
+		list[i].Free, list[i].Total = int64(free), int64(total)
 	}
 	return list
 }
