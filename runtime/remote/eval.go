@@ -106,7 +106,7 @@ func (e *Engine) askAll(ctx context.Context, trees []engine.Tree, asked []questi
 func outputs(trees []engine.Tree, asked []question, failed []error) []engine.Output {
 	out := make([]engine.Output, len(trees))
 	for i := range trees {
-		if out[i].Err = failed[i]; out[i].Err == nil {
+		if out[i].Err = contracted(failed[i]); out[i].Err == nil {
 			out[i].Logits = make([][]float32, len(trees[i].Wants))
 			out[i].LogZ = make([]float64, len(trees[i].Wants))
 		}

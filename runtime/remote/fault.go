@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"cubby/runtime/engine"
 )
 
 // Fault is a kind of failure. Each has one way to react and one thing to do.
@@ -89,6 +91,20 @@ func (e *Error) general() bool {
 		return true
 	}
 	return false
+}
+
+// contracted makes of a failure what the engine contract knows: that the server is
+// not there, so that the same pass may succeed later.
+func contracted(err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Fault {
+	case Unreachable, Busy, Broken, Slow, Memory, Missing:
+		return &engine.UnavailableError{Err: e}
+	}
+	return err
 }
 
 // As finds an *Error in err, whatever clients have wrapped around it, or makes one

@@ -35,7 +35,7 @@ func (e *Engine) Probe(ctx context.Context) error {
 	if err := e.usable(ctx); err != nil {
 		return err
 	}
-	return e.named(e.probe.within(ctx, e.server, probeKept))
+	return contracted(e.named(e.probe.within(ctx, e.server, probeKept)))
 }
 
 // within returns the last result, or a new one where that is older.

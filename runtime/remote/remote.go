@@ -134,7 +134,7 @@ func (e *Engine) Prefix(ctx context.Context, tokens []labels.Token) (engine.Pref
 			return nil, fmt.Errorf("prefix: %w", err)
 		}
 		if _, err := e.ask(ctx, tokens, tokens[:1]); err != nil {
-			return nil, err
+			return nil, contracted(err)
 		}
 	}
 	return &prefix{of: e, tokens: append([]labels.Token(nil), tokens...)}, nil

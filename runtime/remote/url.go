@@ -11,6 +11,9 @@ import (
 // path of a proxy, and nothing else.
 func ParseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
+	if err != nil && strings.Contains(s, "@") {
+		return nil, fmt.Errorf("the address of the server cannot be read: write it as http://127.0.0.1:8080, without a user or password")
+	}
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, fmt.Errorf("%.200q is not the address of a server: write it as http://127.0.0.1:8080", s)
 	}
