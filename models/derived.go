@@ -43,6 +43,9 @@ func (d *Derived) Open(name string) (data []byte, release func() error, err erro
 	return d.model.lend(f)
 }
 
+// Path is where a file is, if it is, for those that must open it themselves.
+func (d *Derived) Path(name string) string { return filepath.Join(d.dir, name) }
+
 // lend hands a mapping out that ends with the model, if it is not released before.
 func (m *Model) lend(f mapping) (data []byte, release func() error, err error) {
 	m.mu.Lock()
@@ -61,6 +64,19 @@ func (m *Model) lend(f mapping) (data []byte, release func() error, err error) {
 		delete(m.lent, lent)
 		return lent.close()
 	}, nil
+}
+
+// Temporary writes a file that ends with the model, for those that must open one
+// themselves and where the model is not in a store.
+func (m *Model) Temporary(pattern string, write func(io.Writer) error) (path string, err error) {
+	f, err := os.CreateTemp("", pattern)
+	if err != nil {
+		return "", err
+	}
+	m.mu.Lock()
+	m.temporary = append(m.temporary, f.Name())
+	m.mu.Unlock()
+	return f.Name(), errors.Join(write(f), f.Close())
 }
 
 // Create replaces a file by what write gives. It is seen by nobody before it is

@@ -22,11 +22,12 @@ type Model struct {
 
 	derived *Derived // nil outside a store
 
-	mu     sync.Mutex
-	closed bool
-	opened map[string]mapping
-	lent   map[*mapping]bool // those of Derived
-	parsed *gguf.File        // of GGUF weights, once asked for
+	mu        sync.Mutex
+	closed    bool
+	opened    map[string]mapping
+	lent      map[*mapping]bool // those of Derived
+	temporary []string          // files that end with the model
+	parsed    *gguf.File        // of GGUF weights, once asked for
 }
 
 // source gives a model's files by their path in the manifest.
@@ -85,8 +86,12 @@ func (m *Model) Close() error {
 	for f := range m.lent {
 		errs = append(errs, f.close())
 	}
+	for _, path := range m.temporary {
+		errs = append(errs, os.Remove(path))
+	}
 	clear(m.opened)
 	clear(m.lent)
+	m.temporary = nil
 	return errors.Join(errs...)
 }
 

@@ -37,14 +37,15 @@ type program struct {
 	started        time.Time
 	log            *slog.Logger
 
-	addr, home, cpu, precision      string
-	models                          []string
-	memory, cache                   string
-	logFormat, keyFile              string
-	threads, batchTokens, queueSize int
-	textTokens                      int
-	maxBody                         int64
-	requestTimeout, drainDelay      time.Duration
+	addr                       string
+	local                      load.Options // what all models have in common
+	models                     []string
+	memory, cache              string
+	logFormat, keyFile         string
+	batchTokens, queueSize     int
+	textTokens                 int
+	maxBody                    int64
+	requestTimeout, drainDelay time.Duration
 }
 
 // run parses the arguments and serves.
@@ -69,13 +70,9 @@ func (p *program) run(ctx context.Context, args []string) error {
 
 func (p *program) flags() []cli.Flag {
 	env := cli.EnvVars
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "addr", Usage: "listen on `HOST:PORT`; beyond this machine only with an API key", Value: server.DefaultAddr, Sources: env("CUBBY_ADDR"), Destination: &p.addr},
 		&cli.StringSliceFlag{Name: "model", Usage: "serve this model: a `NAME` in the store, a folder or a GGUF file; NAME=MODEL serves it under another name; may be repeated, or list several with commas", Sources: env("CUBBY_MODEL"), Destination: &p.models},
-		&cli.StringFlag{Name: "home", Usage: "`FOLDER` of the model store", Sources: env("CUBBY_HOME"), Destination: &p.home},
-		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a physical core", Sources: env("CUBBY_THREADS"), Destination: &p.threads},
-		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable; avx2, avxvnni, avx512vnni or amxint8; neon or neondot", Sources: env("CUBBY_CPU"), Destination: &p.cpu},
-		&cli.StringFlag{Name: "precision", Usage: "round a text's activations to `TYPE`: int8, int16 (half as fast, closer to float arithmetic) or float32 (for reference)", Value: "int8", Sources: env("CUBBY_PRECISION"), Destination: &p.precision},
 		&cli.StringFlag{Name: "memory-budget", Usage: "keep weights and prompts of the models within `SIZE`, such as 2GiB: they are loaded on demand and the least recently used go first; 0 for no bound", Value: "0", Sources: env("CUBBY_MEMORY_BUDGET"), Destination: &p.memory},
 		&cli.StringFlag{Name: "cache", Usage: "keep answers in `SIZE` of memory, such as 64MiB, for texts that come again; 0 keeps none", Value: "0", Sources: env("CUBBY_CACHE"), Destination: &p.cache},
 		&cli.IntFlag{Name: "batch-tokens", Usage: "spend at most `N` tokens on one pass", Value: runtime.DefaultBatchTokens, Sources: env("CUBBY_BATCH_TOKENS"), Destination: &p.batchTokens},
@@ -86,7 +83,7 @@ func (p *program) flags() []cli.Flag {
 		&cli.DurationFlag{Name: "drain-delay", Usage: "when stopping, serve on for this `TIME` while /readyz already says no", Sources: env("CUBBY_DRAIN_DELAY"), Destination: &p.drainDelay},
 		&cli.StringFlag{Name: "api-key-file", Usage: "ask clients for the API key in `FILE`; CUBBY_API_KEY can hold it instead", TakesFile: true, Sources: env("CUBBY_API_KEY_FILE"), Destination: &p.keyFile},
 		&cli.StringFlag{Name: "log-format", Usage: "log as `FORMAT` text or json, to standard error", Value: "text", Sources: env("CUBBY_LOG_FORMAT"), Destination: &p.logFormat},
-	}
+	}, p.local.Flags()...)
 }
 
 // check refuses values that cannot be meant.
@@ -99,7 +96,6 @@ func (p *program) check(args []string) error {
 		value int64
 		least int64
 	}{
-		{"threads", int64(p.threads), 0},
 		{"batch-tokens", int64(p.batchTokens), 1},
 		{"queue-tokens", int64(p.queueSize), 1},
 		{"max-text-tokens", int64(p.textTokens), 0},
@@ -110,6 +106,9 @@ func (p *program) check(args []string) error {
 		if f.value < f.least {
 			return server.Usage("-%s must be at least %d", f.name, f.least)
 		}
+	}
+	if err := p.local.Check(); err != nil {
+		return server.Usage("%v", err)
 	}
 	return nil
 }
@@ -150,7 +149,7 @@ func (p *program) share() (*load.Shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	shared, err := load.Share(p.threads, memory, cache)
+	shared, err := load.Share(p.local.Threads, memory, cache)
 	if err != nil {
 		return nil, server.Usage("%v", err)
 	}
@@ -176,10 +175,10 @@ func (p *program) open(shared *load.Shared) []func(*server.Metrics) (server.Back
 	for _, given := range refs {
 		list = append(list, func(m *server.Metrics) (server.Backend, error) {
 			name, ref := alias(given)
-			model, err := load.Model(ref, load.Options{
-				Home: p.home, CPU: p.cpu, Precision: p.precision, BatchTokens: p.batchTokens, QueueTokens: p.queueSize, TextTokens: p.textTokens,
-				Log: p.log, Name: name, Observer: m.Observer, Shared: shared,
-			})
+			o := p.local
+			o.BatchTokens, o.QueueTokens, o.TextTokens = p.batchTokens, p.queueSize, p.textTokens
+			o.Log, o.Name, o.Observer, o.Shared = p.log, name, m.Observer, shared
+			model, err := load.Model(ref, o)
 			if err != nil {
 				return nil, err
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"cubby/internal/interrupt"
+	"cubby/internal/load"
 	"cubby/internal/server"
 )
 
@@ -25,6 +26,7 @@ const (
 )
 
 func main() {
+	load.Worker()
 	os.Exit(run(interrupt.Context(exitFailed), os.Args, os.Stdout, os.Stderr))
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"cubby/internal/interrupt"
+	"cubby/internal/load"
 )
 
 // Exit codes.
@@ -23,6 +24,7 @@ const (
 )
 
 func main() {
+	load.Worker()
 	os.Exit(run(interrupt.Context(exitInterrupted), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 

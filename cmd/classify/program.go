@@ -7,11 +7,11 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
+	"cubby/internal/load"
 	"cubby/internal/rows"
 	"cubby/models"
 )
@@ -30,10 +30,10 @@ type program struct {
 	key            string // of the server
 	load           loader
 
-	model, home, cpu, precision, server string
-	threads                             int
-	scoring, data                       string
-	json                                bool
+	model, server string
+	local         load.Options // of a model in this process
+	scoring, data string
+	json          bool
 
 	topK int // classify
 
@@ -77,14 +77,14 @@ func (p *program) check(cmd *cli.Command) error {
 		return usagef("-scoring %q: expected constrained or likelihood", p.scoring)
 	}
 	if p.server != "" {
-		for _, name := range []string{"threads", "cpu", "precision", "home"} {
-			if givenAsFlag(cmd, name) {
+		for _, f := range p.local.Flags() {
+			if name := f.Names()[0]; givenAsFlag(cmd, name) {
 				return usagef("-%s is of no use with -server: the model runs there", name)
 			}
 		}
 	}
-	if p.threads < 0 {
-		return usagef("-threads %d: expected 0 (one a core) or more", p.threads)
+	if err := p.local.Check(); err != nil {
+		return usageError{err}
 	}
 	return nil
 }
@@ -127,23 +127,19 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 
 // commonFlags are those of every command.
 func (p *program) commonFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "model", Usage: "model to use: a `NAME` in the store, a folder or a GGUF file; with -server, a name there", Sources: cli.EnvVars("CUBBY_MODEL"), Destination: &p.model},
 		&cli.StringFlag{Name: "server", Usage: "ask the classify-server at `URL`; its API key is read from CUBBY_API_KEY", Sources: cli.EnvVars("CUBBY_SERVER"), Destination: &p.server},
 		&cli.StringFlag{Name: "data", Usage: "read rows from `FILE`: CSV with a header, or JSONL; - for standard input", TakesFile: true, Destination: &p.data},
 		&cli.StringFlag{Name: "scoring", Usage: "`METHOD` constrained or likelihood; the model's own if not given", Destination: &p.scoring},
 		&cli.BoolFlag{Name: "json", Usage: "answer in JSON", Destination: &p.json},
-		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads; 0 for one a physical core", Sources: cli.EnvVars("CUBBY_THREADS"), Destination: &p.threads},
-		&cli.StringFlag{Name: "cpu", Usage: "force the instruction `SET`: portable; avx2, avxvnni, avx512vnni or amxint8; neon or neondot", Sources: cli.EnvVars("CUBBY_CPU"), Destination: &p.cpu},
-		&cli.StringFlag{Name: "precision", Usage: "round a text's activations to `TYPE`: int8, int16 (half as fast, closer to float arithmetic) or float32 (for reference)", Value: "int8", Sources: cli.EnvVars("CUBBY_PRECISION"), Destination: &p.precision},
-		&cli.StringFlag{Name: "home", Usage: "`FOLDER` of the model store", Sources: cli.EnvVars("CUBBY_HOME"), Destination: &p.home},
-	}
+	}, p.local.Flags()...)
 }
 
 // givenAsFlag reports whether the flag stood on the command line; one from the
 // environment is a standing wish, not a contradiction.
 func givenAsFlag(cmd *cli.Command, name string) bool {
-	return cmd.IsSet(name) && os.Getenv("CUBBY_"+strings.ToUpper(name)) == ""
+	return cmd.IsSet(name) && os.Getenv(load.Variable(name)) == ""
 }
 
 // openRows opens the file of -data.

@@ -30,12 +30,10 @@ func (p *program) open(ctx context.Context) (target.Target, error) {
 		}
 		return target.Remote(ctx, c, p.model, p.scoring)
 	}
-	b, err := p.load(p.model, load.Options{
-		Home: p.home, CPU: p.cpu, Precision: p.precision, Threads: p.threads,
-		// This process is the model's only caller and sends what it has: there
-		// is nobody to protect by refusing.
-		QueueTokens: math.MaxInt32,
-	})
+	// This process is the model's only caller and sends what it has: there is
+	// nobody to protect by refusing.
+	p.local.QueueTokens = math.MaxInt32
+	b, err := p.load(p.model, p.local)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 )
 
 func main() {
+	load.Worker()
 	os.Exit(run(interrupt.Context(exitInterrupted), os.Args, os.Stdout, os.Stderr))
 }
 

@@ -1,7 +1,7 @@
 // Package load turns a model reference into a running model: it resolves the
-// folder, makes the native engine and puts a scheduler in front of it. The
-// server, the command line and the importer's canary share it, so that all
-// three answer alike.
+// folder, chooses and makes an engine, and puts a scheduler in front of it. The
+// server, the command line and the importer's canary share it, so that all three
+// answer alike.
 package load
 
 import (
@@ -15,12 +15,18 @@ import (
 	"cubby/runtime"
 	"cubby/runtime/engine"
 	"cubby/runtime/native"
+	"cubby/runtime/residency"
 )
 
 // Options are the knobs of a running model. Zero values choose the defaults.
 type Options struct {
 	// Home is the store's folder; empty for $CUBBY_HOME or the user's data folder.
 	Home string
+	// Engine is one of Engines; empty for Auto.
+	Engine string
+	// Llama and Remote are the knobs of those engines.
+	Llama  Llama
+	Remote Remote
 	// Threads is the number of compute threads; 0 for one a core.
 	Threads int
 	// CPU forces an instruction set, one of kernel.Levels; empty chooses.
@@ -83,7 +89,7 @@ func Canary(ctx context.Context, m *models.Model) (*models.Canary, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := runtime.RecordCanary(ctx, m, eng)
+	c, err := runtime.RecordCanary(ctx, m, eng.Engine)
 	return c, errors.Join(err, eng.Close())
 }
 
@@ -93,7 +99,7 @@ func start(m *models.Model, opt Options) (*runtime.Model, error) {
 		return nil, err
 	}
 	name := cmp.Or(opt.Name, m.Manifest.Name)
-	o := runtime.Options{Name: name, BatchTokens: opt.BatchTokens, QueueTokens: opt.QueueTokens, TextTokens: opt.TextTokens}
+	o := runtime.Options{Name: name, BatchTokens: opt.BatchTokens, QueueTokens: opt.QueueTokens, TextTokens: opt.TextTokens, Choice: eng.why}
 	if opt.Observer != nil {
 		o.Observer = opt.Observer(name)
 	}
@@ -101,14 +107,42 @@ func start(m *models.Model, opt Options) (*runtime.Model, error) {
 		o.Cache = opt.Shared.cache
 	}
 	defer m.DropPages() // tokenizer and weights were read once
-	r, err := runtime.Open(m, eng, o)
+	r, err := runtime.Open(m, eng.Engine, o)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("model %q: %w", m.Manifest.Name, err), eng.Close())
 	}
 	return r, nil
 }
 
-func newEngine(m *models.Model, opt Options) (engine.Engine, error) {
+// made is an engine with what there is to say of it.
+type made struct {
+	engine.Engine
+	why string
+}
+
+func newEngine(m *models.Model, opt Options) (made, error) {
+	kind, why, err := choose(m, opt)
+	if err != nil {
+		return made{}, fmt.Errorf("model %q: %w", m.Manifest.Name, err)
+	}
+	shared := opt.Shared
+	if shared == nil {
+		shared = &Shared{}
+	}
+	make := makers[kind]
+	eng, err := make(m, opt, shared)
+	if err != nil {
+		return made{}, fmt.Errorf("model %q: %w", m.Manifest.Name, err)
+	}
+	return made{eng, why}, nil
+}
+
+// maker makes an engine for a model.
+type maker func(*models.Model, Options, *Shared) (engine.Engine, error)
+
+var makers = map[string]maker{Native: newNative, LibLlama: newLlama, Ollama: newOllama, LlamaServer: newLlamaServer}
+
+func newNative(m *models.Model, opt Options, shared *Shared) (engine.Engine, error) {
 	weights, err := m.Checkpoint()
 	if err != nil {
 		return nil, err
@@ -117,27 +151,19 @@ func newEngine(m *models.Model, opt Options) (engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	shared := opt.Shared
-	if shared == nil {
-		shared = &Shared{}
-	}
 	o := native.Options{
 		Threads: opt.Threads, CPU: opt.CPU, Precision: native.Precision(opt.Precision), Pool: shared.pool, Artifact: m.Digest, Release: m.DropPages, Log: opt.Log,
 	}
 	if d := m.Derived(); d != nil {
 		o.Files = d
 	}
-	eng, err := shared.engine(weightsSize(m), func() (engine.Engine, error) {
+	return shared.engine(residency.Source{Estimate: weightsSize(m), KeepsPrefixes: true, Load: func() (engine.Engine, error) {
 		e, err := native.New(weights, tok, o)
 		if err != nil {
 			return nil, err // not an Engine that holds a nil *native.Engine
 		}
 		return e, nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("model %q: %w", m.Manifest.Name, err)
-	}
-	return eng, nil
+	}})
 }
 
 // weightsSize is the size of the weights' file, in bytes.

@@ -41,12 +41,23 @@ func (s *Shared) Cache() *runtime.Cache { return s.cache }
 // Close stops the threads. Models that are still open compute on one.
 func (s *Shared) Close() { s.pool.Close() }
 
-// engine loads an engine, on demand where memory is bounded.
-func (s *Shared) engine(size int64, load func() (engine.Engine, error)) (engine.Engine, error) {
-	if s.budget == nil {
-		return load()
+// threads is how many compute, of those asked for.
+func (s *Shared) threads(asked int) int {
+	switch {
+	case s.pool != nil:
+		return s.pool.Threads()
+	case asked > 0:
+		return asked
 	}
-	e, err := s.budget.Open(context.Background(), residency.Source{Load: load, Estimate: size, KeepsPrefixes: true})
+	return native.DefaultThreads()
+}
+
+// engine loads an engine, on demand where memory is bounded.
+func (s *Shared) engine(source residency.Source) (engine.Engine, error) {
+	if s.budget == nil {
+		return source.Load()
+	}
+	e, err := s.budget.Open(context.Background(), source)
 	if err != nil {
 		return nil, err
 	}

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// defaultThreads is one a physical core: the kernels fill a core's vector units,
+// DefaultThreads is one a physical core: the kernels fill a core's vector units,
 // so its second hardware thread adds nothing. Never more than GOMAXPROCS, which
 // follows affinity and the quota of a container.
-func defaultThreads() int {
+func DefaultThreads() int {
 	limit := goruntime.GOMAXPROCS(0)
 	if n := physicalCores(os.DirFS("/sys/devices/system/cpu"), allowedCPUs()); n > 0 {
 		return min(n, limit)

@@ -39,11 +39,11 @@ func TestPhysicalCores(t *testing.T) {
 func TestDefaultThreadsStayWithinTheProcess(t *testing.T) {
 	before := goruntime.GOMAXPROCS(1)
 	defer goruntime.GOMAXPROCS(before)
-	if n := defaultThreads(); n != 1 {
+	if n := DefaultThreads(); n != 1 {
 		t.Errorf("%d threads under GOMAXPROCS=1", n)
 	}
 	goruntime.GOMAXPROCS(before)
-	if n := defaultThreads(); n < 1 || n > before {
+	if n := DefaultThreads(); n < 1 || n > before {
 		t.Errorf("%d threads under GOMAXPROCS=%d", n, before)
 	}
 }

@@ -55,7 +55,7 @@ func NewPool(threads int) (*Pool, error) {
 		return nil, fmt.Errorf("threads is %d: want 1 to %d, or 0 for one a core", threads, maxThreads)
 	}
 	if threads == 0 {
-		threads = defaultThreads()
+		threads = DefaultThreads()
 	}
 	p := &Pool{threads: threads, turn: make(chan struct{}, 1), wake: make([]chan struct{}, threads-1)}
 	for i := range p.wake {

@@ -111,6 +111,17 @@ func (e *Engine) Wake(ctx context.Context) error {
 	return nil
 }
 
+// Probe implements engine.Prober: what is not loaded is taken to load.
+func (e *Engine) Probe(ctx context.Context) error {
+	e.budget.mu.Lock()
+	p, ok := e.inner.(engine.Prober)
+	e.budget.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return p.Probe(ctx)
+}
+
 // Prefix implements engine.Engine.
 func (e *Engine) Prefix(ctx context.Context, tokens []labels.Token) (engine.Prefix, error) {
 	computed, err := e.compute(ctx, tokens)

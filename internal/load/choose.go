@@ -1,0 +1,82 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cubby/models"
+	"cubby/models/checkpoint"
+	"cubby/runtime/llama"
+)
+
+// The values of Options.Engine.
+const (
+	Auto        = "auto"
+	Native      = "native"      // in Go, on the CPU
+	LibLlama    = "llama"       // llama.cpp's libllama, on CPU or GPU
+	Ollama      = "ollama"      // a running Ollama
+	LlamaServer = "llamaserver" // a running llama-server
+)
+
+// Engines lists them, the default first.
+func Engines() []string { return []string{Auto, Native, LibLlama, Ollama, LlamaServer} }
+
+func known(engine string) bool { return engine == "" || slices.Contains(Engines(), engine) }
+
+// listTimeout bounds how long a start waits to be told of GPUs.
+const listTimeout = 30 * time.Second
+
+// choose returns the engine for a model, and why: a GPU that libllama sees wins,
+// else the native engine if it knows the family, else libllama.
+func choose(m *models.Model, opt Options) (kind, why string, err error) {
+	if !known(opt.Engine) {
+		return "", "", fmt.Errorf("no engine %q: there are %s", opt.Engine, strings.Join(Engines(), ", "))
+	}
+	if opt.Engine != "" && opt.Engine != Auto {
+		return opt.Engine, "asked for", nil
+	}
+	folder, libraries := opt.libraries()
+	if libraries == nil && opt.Llama.mayUseGPU(folder) {
+		gpu, err := seesGPU(folder)
+		if err != nil {
+			opt.warn("the libraries of libllama do not tell their devices", err)
+		} else if gpu != "" {
+			return LibLlama, "auto: libllama sees " + gpu, nil
+		}
+	}
+	_, err = m.Checkpoint()
+	unknown, _ := errors.AsType[*checkpoint.UnsupportedError](err)
+	switch {
+	case unknown == nil:
+		return Native, "auto: the native engine knows this family, and no GPU is in use", err
+	case libraries != nil:
+		return "", "", fmt.Errorf("%w; llama.cpp may know it, but %w", unknown, libraries)
+	}
+	return LibLlama, fmt.Sprintf("auto: the native engine does not know the family %q", unknown.Architecture), nil
+}
+
+// seesGPU names the first GPU that the libraries see, "" for none.
+func seesGPU(folder string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
+	defer cancel()
+	list, err := llama.Devices(ctx, folder)
+	if err != nil {
+		return "", err
+	}
+	for _, d := range list {
+		if d.OnGPU() {
+			return fmt.Sprintf("%s (%s)", d.Name, d.Description), nil
+		}
+	}
+	return "", nil
+}
+
+func (o Options) warn(message string, err error) {
+	if o.Log != nil {
+		o.Log.Warn(message, "error", err)
+	}
+}
