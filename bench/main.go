@@ -28,6 +28,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"cubby/internal/interrupt"
+	"cubby/internal/load"
 	"cubby/internal/machine"
 )
 
@@ -51,6 +52,7 @@ const (
 )
 
 func main() {
+	load.Worker()
 	ctx := interrupt.Context(exitInterrupted)
 	if len(os.Args) == 4 && os.Args[1] == workerCommand {
 		os.Exit(work(os.Args[2], os.Args[3], os.Stdin, os.Stdout, os.Stderr))

@@ -112,7 +112,7 @@ func TestRealPeers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs real servers")
 	}
-	peers := map[string]string{"llama-server": "CUBBY_BENCH_LLAMA_SERVER", "ollama": "CUBBY_BENCH_OLLAMA", libllama: "CUBBY_BENCH_LIBLLAMA"}
+	peers := map[string]string{"llama-server": "CUBBY_BENCH_LLAMA_SERVER", "ollama": "CUBBY_BENCH_OLLAMA", rawLibllama: "CUBBY_BENCH_LIBLLAMA"}
 	systems := []string{cubbyHTTP, cubbyInProcess}
 	for key, variable := range peers {
 		if os.Getenv(variable) != "" {

@@ -65,7 +65,9 @@ type candidate struct {
 const (
 	cubbyHTTP      = "cubby-http"
 	cubbyInProcess = "cubby"
-	libllama       = "libllama"
+	cubbyLlama     = "cubby-llama"
+	cubbyChild     = "cubby-llama-child"
+	rawLibllama    = "libllama"
 )
 
 func candidates() []candidate {
@@ -74,7 +76,9 @@ func candidates() []candidate {
 		{cubbyInProcess, "Cubby in process", "", startWorker(cubbyInProcess)},
 		{"llama-server", "llama-server", cubbyHTTP, startLlamaServer},
 		{"ollama", "Ollama", cubbyHTTP, startOllama},
-		{libllama, "libllama in process", cubbyInProcess, startLibllama},
+		{rawLibllama, "libllama in process", cubbyInProcess, startLibllama},
+		{cubbyLlama, "Cubby on libllama, in process", cubbyInProcess, startOnLibllama(cubbyLlama)},
+		{cubbyChild, "Cubby on libllama, in a child", cubbyInProcess, startOnLibllama(cubbyChild)},
 		{"transformers", "transformers pipeline", cubbyInProcess, startTransformers},
 	}
 }

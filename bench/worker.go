@@ -92,20 +92,33 @@ func newWorker(key, rawConfig string) (*worker, error) {
 	}
 	switch key {
 	case cubbyInProcess:
-		return newCubbyWorker(&c)
-	case libllama:
+		return newCubbyWorker(&c, load.Options{})
+	case cubbyLlama, cubbyChild:
+		return newCubbyWorker(&c, load.Options{Engine: load.LibLlama, Llama: load.Llama{Libraries: c.Libllama, InProcess: key == cubbyLlama, GPULayers: "0"}})
+	case rawLibllama:
 		return newLibllamaWorker(&c)
 	}
 	return nil, fmt.Errorf("no worker %q", key)
 }
 
-func newCubbyWorker(c *config) (*worker, error) {
-	m, err := load.Model(c.Model, load.Options{Home: c.Home, Threads: c.Threads, QueueTokens: math.MaxInt32})
+func newCubbyWorker(c *config, o load.Options) (*worker, error) {
+	o.Home, o.Threads, o.QueueTokens = c.Home, c.Threads, math.MaxInt32
+	m, err := load.Model(c.Model, o)
 	if err != nil {
 		return nil, err
 	}
 	t := target.Local(m, "")
 	return &worker{t, About{Setup: engineOf(t)}}, nil
+}
+
+// startOnLibllama returns what starts Cubby with its engine on libllama.
+func startOnLibllama(key string) func(context.Context, *bench) (*system, error) {
+	return func(ctx context.Context, b *bench) (*system, error) {
+		if b.config.Libllama == "" {
+			return nil, errNoLibllama
+		}
+		return newWorkerSystem(ctx, key, b.config)
+	}
 }
 
 // startWorker returns what starts this program as the worker of that key.
