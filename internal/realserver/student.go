@@ -3,11 +3,14 @@ package realserver
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"cubby/internal/testenv"
+	"cubby/labels"
 	"cubby/models"
 	"cubby/models/importer"
 	"cubby/runtime"
@@ -93,4 +96,88 @@ func (s *Student) Serve(t testing.TB, e engine.Engine) *runtime.Model {
 	}
 	t.Cleanup(func() { m.Close() })
 	return m
+}
+
+// Reference is what Hugging Face transformers answers in float32 for the same rows,
+// with the weights before they were rounded to Q8_0: likelihoods, normalised, in
+// the order of the model's labels.
+func (s *Student) Reference(t testing.TB) []labels.Distribution {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(testenv.Shared(t), "models", "banking-routing", "chat", "golden.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct {
+		Labels []string    `json:"labels"`
+		Scores [][]float64 `json:"scores"`
+	}
+	if err := json.Unmarshal(data, &golden); err != nil {
+		t.Fatal(err)
+	}
+	out := make([]labels.Distribution, len(s.Texts))
+	for i := range out {
+		scores := make([]float64, len(golden.Labels))
+		for j, name := range golden.Labels {
+			k, ok := s.Model.Labels().Index(name)
+			if !ok {
+				t.Fatalf("the model has no label %q", name)
+			}
+			scores[k] = golden.Scores[i][j]
+		}
+		if out[i], err = labels.Softmax(scores); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// First is the student with the first rows only.
+func (s *Student) First(rows int) *Student {
+	few := *s
+	few.Texts = s.Texts[:rows]
+	return &few
+}
+
+// Answers scores the student's texts and fails on any that has no answer.
+func (s *Student) Answers(t testing.TB, m *runtime.Model, method models.Scoring) []labels.Distribution {
+	t.Helper()
+	results, err := m.Score(t.Context(), runtime.Request{Texts: s.Texts, Scoring: method})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]labels.Distribution, len(results))
+	for i, r := range results {
+		if r.Err != nil {
+			t.Fatalf("row %d: %v", i, r.Err.Cause)
+		}
+		out[i] = r.Distribution
+	}
+	return out
+}
+
+// Distance says how far apart answers are.
+type Distance struct {
+	Agree       int     // best labels that are equal, or nearly as probable as the other's
+	Mean, Worst float64 // total variation distance
+}
+
+// tie is the difference in probability up to which either of two labels is best:
+// about what rounding to Q8_0 moves.
+const tie = 0.05
+
+// Compare measures a against b.
+func Compare(a, b []labels.Distribution) (d Distance) {
+	for i := range a {
+		tv := 0.0
+		for j := range a[i] {
+			tv += math.Abs(a[i][j]-b[i][j]) / 2
+		}
+		d.Mean += tv / float64(len(a))
+		d.Worst = max(d.Worst, tv)
+		best, _ := a[i].Best()
+		if _, top := b[i].Best(); b[i][best] >= top-tie {
+			d.Agree++
+		}
+	}
+	return d
 }

@@ -79,27 +79,52 @@ func (e *Engine) askAll(ctx context.Context, trees []engine.Tree, asked []questi
 		mu   sync.Mutex // guards failed
 		wg   sync.WaitGroup
 	)
-	work := func() {
-		for i := next.Add(1) - 1; i < int64(len(asked)); i = next.Add(1) - 1 {
-			q := &asked[i]
+	one := func(q *question) {
+		mu.Lock()
+		skip := failed[q.tree] != nil
+		mu.Unlock()
+		if skip || ctx.Err() != nil {
+			return
+		}
+		var err error
+		if q.told, err = e.ask(ctx, q.sequence, trees[q.tree].Wants[q.want].Columns); err != nil {
 			mu.Lock()
-			skip := failed[q.tree] != nil
+			failed[q.tree] = err
 			mu.Unlock()
-			if skip || ctx.Err() != nil {
-				continue
-			}
-			var err error
-			if q.told, err = e.ask(ctx, q.sequence, trees[q.tree].Wants[q.want].Columns); err != nil {
-				mu.Lock()
-				failed[q.tree] = err
-				mu.Unlock()
-			}
 		}
 	}
-	for range min(e.slots, len(asked)) {
-		wg.Go(work)
+	parts := share(asked, e.slots)
+	for range min(e.slots, len(parts)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
+				for j := range parts[i] {
+					one(&parts[i][j])
+				}
+			}
+		})
 	}
 	wg.Wait()
+}
+
+// share parts the questions into what is asked one after the other. A tree's own stay
+// together: the server has its text computed after the first, in the slot where that
+// was. With less trees than slots each question goes alone, for the time it takes.
+func share(asked []question, slots int) [][]question {
+	var parts [][]question
+	for from, i := 0, 1; i <= len(asked); i++ {
+		if i == len(asked) || asked[i].tree != asked[from].tree {
+			parts = append(parts, asked[from:i])
+			from = i
+		}
+	}
+	if len(parts) >= slots {
+		return parts
+	}
+	parts = parts[:0]
+	for i := range asked {
+		parts = append(parts, asked[i:i+1])
+	}
+	return parts
 }
 
 // outputs sorts the answers into the trees.

@@ -102,7 +102,7 @@ func LogP(sequence []labels.Token) []float64 {
 		for _, t := range append(slices.Clone(sequence), labels.Token(i)) {
 			h.Write([]byte{byte(t), byte(t >> 8)})
 		}
-		logp[i] = 16 * float64(mix(h.Sum64())>>11) / (1 << 53)
+		logp[i] = 24 * float64(mix(h.Sum64())>>11) / (1 << 53)
 		sum += math.Exp(logp[i])
 	}
 	for i := range logp {
