@@ -83,6 +83,19 @@ func (d Distribution) Entropy() float64 {
 	return max(h, 0)
 }
 
+// Distance is the total variation distance: half the sum of the differences, in
+// [0, 1]. It is NaN where the lengths differ.
+func (d Distribution) Distance(q []float64) float64 {
+	if len(d) != len(q) {
+		return math.NaN()
+	}
+	sum := 0.0
+	for i := range d {
+		sum += math.Abs(d[i] - q[i])
+	}
+	return sum / 2
+}
+
 // Check reports what keeps d from being a distribution: a value outside
 // [0, 1], or a sum away from 1.
 func (d Distribution) Check() error {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	goruntime "runtime"
 	"sync"
@@ -304,21 +303,9 @@ func (m *Model) CheckCanary(ctx context.Context) error {
 		return fmt.Errorf("canary: %w", err)
 	}
 	tolerance := max(c.Tolerance, canaryTolerance) // older manifests hold a narrower one
-	if d := distance(text.dist, c.Probabilities); !(d <= tolerance) {
+	if d := text.dist.Distance(c.Probabilities); !(d <= tolerance) {
 		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: "+
 			"the weights or the engine are not what was imported; import the model again", d, tolerance)
 	}
 	return nil
-}
-
-// distance is the total variation distance, NaN when the lengths differ.
-func distance(p labels.Distribution, q []float64) float64 {
-	if len(p) != len(q) {
-		return math.NaN()
-	}
-	sum := 0.0
-	for i := range p {
-		sum += math.Abs(p[i] - q[i])
-	}
-	return sum / 2
 }

@@ -96,7 +96,7 @@ func TestModelCalibratesAndReviews(t *testing.T) {
 			m.Calibration, m.Policy = &calibration, &labels.Policy{Threshold: tc.threshold}
 		}, Options{})
 		got := scoreAll(t, m, "text")[0]
-		if distance(got.Distribution, want) > 1e-12 || got.Review != tc.review || !m.Info().Calibrated {
+		if got.Distribution.Distance(want) > 1e-12 || got.Review != tc.review || !m.Info().Calibrated {
 			t.Errorf("got %v, review %v, want %v, %v", got.Distribution, got.Review, want, tc.review)
 		}
 	}
@@ -125,7 +125,7 @@ func TestCanary(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if d := distance(labels.Distribution{1}, []float64{0.5, 0.5}); !math.IsNaN(d) {
+	if d := (labels.Distribution{1}).Distance([]float64{0.5, 0.5}); !math.IsNaN(d) {
 		t.Errorf("distributions of different lengths are %v apart", d)
 	}
 }
@@ -211,7 +211,7 @@ func TestModelIsSafeForConcurrentUse(t *testing.T) {
 	for i := range 32 {
 		wg.Go(func() {
 			got, err := m.Score(t.Context(), Request{Texts: []string{"filler", "the same text"}, Bulk: i%2 == 0})
-			if err != nil || distance(got[1].Distribution, want) != 0 {
+			if err != nil || got[1].Distribution.Distance(want) != 0 {
 				t.Errorf("got %v, %v", got, err)
 			}
 		})

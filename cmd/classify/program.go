@@ -39,6 +39,8 @@ type program struct {
 
 	clients, batch, passes int // bench
 	duration               time.Duration
+
+	engines string // agree
 }
 
 // action is a command's body.
@@ -101,7 +103,7 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 	root := &cli.Command{
 		Name:        "classify",
 		Usage:       "sort text into a model's labels",
-		UsageText:   "classify [flags] \"text\" [more texts]\nclassify [flags] -data FILE\nclassify eval -data FILE [flags]\nclassify bench -data FILE [flags]",
+		UsageText:   "classify [flags] \"text\" [more texts]\nclassify [flags] -data FILE\nclassify eval -data FILE [flags]\nclassify bench -data FILE [flags]\nclassify agree -engines LIST -data FILE [flags]",
 		Description: description,
 		Version:     version(),
 		Flags: append(p.commonFlags(),
@@ -115,6 +117,11 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 				Name: "bench", Usage: "measure speed on the texts of a file",
 				Flags:  p.benchFlags(),
 				Action: act(p.bench), OnUsageError: usage, HideHelpCommand: true,
+			},
+			{
+				Name: "agree", Usage: "compare the answers of several engines on the texts of a file",
+				Flags:  p.agreeFlags(),
+				Action: act(p.agree), OnUsageError: usage, HideHelpCommand: true,
 			},
 		},
 		Action: act(p.classify), OnUsageError: usage,

@@ -128,8 +128,7 @@ func (o *Options) model() string {
 }
 
 func open(ctx context.Context, s *server, t *remote.Transport, opt Options) (*remote.Engine, error) {
-	var err error
-	if s.digest, err = s.provide(ctx, opt); err != nil {
+	if err := s.provide(ctx, opt); err != nil {
 		return nil, err
 	}
 	facts, err := s.facts(ctx)

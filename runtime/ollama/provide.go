@@ -15,32 +15,39 @@ import (
 	"cubby/models"
 )
 
-// provide returns the digest of the model, after bringing it to the server where
-// that is needed and allowed.
-func (s *server) provide(ctx context.Context, opt Options) (string, error) {
-	digest, err := s.find(ctx)
-	if err != nil || digest != "" {
-		return digest, err
+// provide finds the model, after bringing it to the server where that is needed and
+// allowed.
+func (s *server) provide(ctx context.Context, opt Options) error {
+	m, err := s.find(ctx)
+	if err == nil && m == nil {
+		if err = s.bring(ctx, opt); err == nil {
+			m, err = s.find(ctx)
+		}
 	}
+	if err == nil && m == nil {
+		err = s.missing("the server said that it has it now; look into its log")
+	}
+	if err == nil {
+		s.model, s.digest = m.Name, m.Digest
+	}
+	return err
+}
+
+// bring has the model pulled or created.
+func (s *server) bring(ctx context.Context, opt Options) error {
 	switch {
 	case opt.Model != "" && opt.Pull:
 		no := false
 		if err := s.client.Pull(ctx, &api.PullRequest{Model: s.model, Stream: &no}, func(api.ProgressResponse) error { return nil }); err != nil {
-			return "", fmt.Errorf("pull %s: %w", s.model, s.failure(ctx, err))
+			return fmt.Errorf("pull %s: %w", s.model, s.failure(ctx, err))
 		}
+		return nil
 	case opt.Model != "":
-		return "", s.missing("`ollama pull " + s.model + "`, or allow pulling, or correct the name")
+		return s.missing("`ollama pull " + s.model + "`, or allow pulling, or correct the name")
 	case opt.GGUF == "":
-		return "", s.missing("this model has no GGUF file to create it from: import it as GGUF, or name a model that is there")
-	default:
-		if err := s.create(ctx, opt); err != nil {
-			return "", err
-		}
+		return s.missing("this model has no GGUF file to create it from: import it as GGUF, or name a model that is there")
 	}
-	if digest, err = s.find(ctx); err == nil && digest == "" {
-		err = s.missing("the server said that it has it now; look into its log")
-	}
-	return digest, err
+	return s.create(ctx, opt)
 }
 
 // create uploads the weights, by their digest, and names them with the prompt and the

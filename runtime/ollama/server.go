@@ -83,13 +83,13 @@ func (s *server) unreadable(why string) *remote.Error {
 
 // Probe looks whether the server still has the model that was opened.
 func (s *server) Probe(ctx context.Context) error {
-	digest, err := s.find(ctx)
+	m, err := s.find(ctx)
 	switch {
 	case err != nil:
 		return err
-	case digest == "":
+	case m == nil:
 		return s.missing("bring it there again, as opening the model does")
-	case digest != s.digest:
+	case m.Digest != s.digest:
 		return &remote.Error{Fault: remote.Missing, Server: s.name, Message: s.model + " is another one than it was", Do: "open the model anew"}
 	}
 	return nil
@@ -99,21 +99,21 @@ func (s *server) missing(do string) error {
 	return &remote.Error{Fault: remote.Missing, Server: s.name, Message: s.model, Do: do}
 }
 
-// find returns the model's digest; empty where the server does not have it.
-func (s *server) find(ctx context.Context) (string, error) {
+// find returns the model's entry in the server's list; nil where it does not have it.
+func (s *server) find(ctx context.Context) (*api.ListModelResponse, error) {
 	list, err := s.client.List(ctx)
 	if err != nil {
-		return "", s.failure(ctx, err)
+		return nil, s.failure(ctx, err)
 	}
-	for _, m := range list.Models {
+	for i, m := range list.Models {
 		if strings.EqualFold(m.Name, s.model) {
 			if m.Digest == "" {
-				return "", s.unreadable("its list of models has no digests")
+				return nil, s.unreadable("its list of models has no digests")
 			}
-			return m.Digest, nil
+			return &list.Models[i], nil
 		}
 	}
-	return "", nil
+	return nil, nil
 }
 
 // version is the server's; empty where it does not tell.

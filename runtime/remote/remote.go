@@ -133,6 +133,9 @@ func (e *Engine) Prefix(ctx context.Context, tokens []labels.Token) (engine.Pref
 		if err := engine.Check(e.info, 0, []engine.Tree{engine.Chain(tokens)}); err != nil {
 			return nil, fmt.Errorf("prefix: %w", err)
 		}
+		if err := e.heal(ctx); err != nil {
+			return nil, contracted(err)
+		}
 		if _, err := e.ask(ctx, tokens, tokens[:1]); err != nil {
 			return nil, contracted(err)
 		}
