@@ -39,8 +39,9 @@ type Server struct {
 	log  *tail
 }
 
-// program returns what the variable names, or skips the test.
-func program(t testing.TB, variable string) string {
+// Require returns the program that the variable names, or skips the test. Call it
+// first where a test has other work to do before it starts the server.
+func Require(t testing.TB, variable string) string {
 	t.Helper()
 	path := os.Getenv(variable)
 	if path == "" {

@@ -15,7 +15,7 @@ func LlamaServer(t testing.TB, gguf string, args ...string) *Server {
 		t.Fatal(err)
 	}
 	return start(t, &Server{
-		URL: "http://" + addr, program: program(t, LlamaServerVariable), ready: "/health",
+		URL: "http://" + addr, program: Require(t, LlamaServerVariable), ready: "/health",
 		args: append([]string{
 			"--model", gguf, "--host", host, "--port", port, "--n-gpu-layers", "0",
 			"--threads", "2", "--parallel", "4", "--ctx-size", "4096",
@@ -28,7 +28,7 @@ func Ollama(t testing.TB, env ...string) *Server {
 	t.Helper()
 	addr, home := freeAddr(t), t.TempDir()
 	return start(t, &Server{
-		URL: "http://" + addr, program: program(t, OllamaVariable), ready: "/api/version", args: []string{"serve"},
+		URL: "http://" + addr, program: Require(t, OllamaVariable), ready: "/api/version", args: []string{"serve"},
 		env: append([]string{
 			"OLLAMA_HOST=" + addr, "OLLAMA_MODELS=" + home, "HOME=" + home,
 			"OLLAMA_NUM_PARALLEL=4", "OLLAMA_KEEP_ALIVE=-1", "OLLAMA_NO_CLOUD=1",

@@ -37,7 +37,8 @@ type Options struct {
 	// Timeout is how long one try of a question may take, and how long a server may
 	// be loading its model when it is opened; 0 for remote.DefaultTimeout.
 	Timeout time.Duration
-	// HTTP is the client to send with; nil for one of its own.
+	// HTTP is the client through whose transport questions go; nil for a transport
+	// with connections of its own.
 	HTTP *http.Client
 }
 

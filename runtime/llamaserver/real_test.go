@@ -32,6 +32,7 @@ func open(t *testing.T, s *realserver.Student, srv *realserver.Server, key strin
 // server happens to compute together. Hugging Face computes the unrounded weights in
 // float32: the best label must be its own, but where two are within that rounding.
 func TestRealServerAnswersAsTheOthers(t *testing.T) {
+	realserver.Require(t, realserver.LlamaServerVariable)
 	s := realserver.OpenStudent(t, 24)
 	srv := realserver.LlamaServer(t, s.GGUF)
 	m, native := s.Serve(t, open(t, s, srv, "")), s.Serve(t, s.Native(t))
@@ -64,6 +65,7 @@ func repeat(t *testing.T, what string, d realserver.Distance) {
 }
 
 func TestRealServerKilledInMidAnswer(t *testing.T) {
+	realserver.Require(t, realserver.LlamaServerVariable)
 	s := realserver.OpenStudent(t, 20)
 	srv := realserver.LlamaServer(t, s.GGUF)
 	e := open(t, s, srv, "")
@@ -117,6 +119,7 @@ func TestRealServerKilledInMidAnswer(t *testing.T) {
 }
 
 func TestRealServerWithAKey(t *testing.T) {
+	realserver.Require(t, realserver.LlamaServerVariable)
 	s := realserver.OpenStudent(t, 1)
 	srv := realserver.LlamaServer(t, s.GGUF, "--api-key", "secret")
 	s.Answers(t, s.Serve(t, open(t, s, srv, "secret")), "")

@@ -65,7 +65,8 @@ type Options struct {
 	// Timeout is how long one try of a question may take; 0 for
 	// remote.DefaultTimeout. Loading the model, when it is opened, may take longer.
 	Timeout time.Duration
-	// HTTP is the client to send with; nil for one of its own.
+	// HTTP is the client through whose transport questions go; nil for a transport
+	// with connections of its own.
 	HTTP *http.Client
 }
 
