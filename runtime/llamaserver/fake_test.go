@@ -93,7 +93,7 @@ func (f *fakeServer) complete(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.asked = append(f.asked, in)
 	f.mu.Unlock()
-	if len(in.Prompt) > f.context {
+	if len(in.Prompt) >= f.context {
 		fail(w, 400, fmt.Sprintf("request (%d tokens) exceeds the available context size (%d tokens), try increasing it", len(in.Prompt), f.context), "exceed_context_size_error")
 		return
 	}
@@ -111,7 +111,7 @@ func (f *fakeServer) complete(w http.ResponseWriter, r *http.Request) {
 	}
 	first := top[0]
 	first.Top = top
-	json.NewEncoder(w).Encode(map[string]any{"completion_probabilities": []told{first}, "tokens_evaluated": len(in.Prompt), "truncated": false})
+	json.NewEncoder(w).Encode(map[string]any{"completion_probabilities": []told{first}, "tokens_evaluated": len(in.Prompt), "truncated": len(in.Prompt) == f.context-1})
 }
 
 func (f *fakeServer) questions() []question {

@@ -43,6 +43,9 @@ type Options struct {
 }
 
 const (
+	// spoken is the room in its context that the server keeps for the token that it
+	// says, which nobody wants.
+	spoken = 1
 	// checkedLabels is how many labels' tokens are compared with the server's.
 	checkedLabels = 8
 	// oddText holds what tokenisers are known to disagree on.
@@ -53,7 +56,7 @@ const (
 func Open(ctx context.Context, opt Options) (*remote.Engine, error) {
 	switch {
 	case opt.Manifest.Scoring == models.Head:
-		return nil, errors.New("llama-server cannot run this model: it answers with a classification head, and the server tells only what text comes next; use the native engine")
+		return nil, errors.New("this model cannot run on llama-server: it answers with a classification head, and the server tells only what text comes next; use the native engine")
 	case opt.Tokenizer == nil:
 		return nil, errors.New("llamaserver needs the model's tokeniser")
 	case opt.Slots < 0 || opt.Timeout < 0:
@@ -85,7 +88,7 @@ func open(ctx context.Context, s *server, opt Options) (*remote.Engine, error) {
 	if opt.Slots == 0 {
 		opt.Slots = p.Slots
 	}
-	info := engine.Info{Engine: "llamaserver", Kernel: "llama.cpp " + p.Build, Device: "server", Vocab: opt.Tokenizer.Len(), Context: p.Settings.Context}
+	info := engine.Info{Engine: "llamaserver", Kernel: "llama.cpp " + p.Build, Device: "server", Vocab: opt.Tokenizer.Len(), Context: p.Settings.Context - spoken}
 	info.Width = s.width(ctx)
 	return remote.New(s, remote.Config{
 		Server: s.transport.Server, Info: info, Tokenizer: opt.Tokenizer,

@@ -44,7 +44,7 @@ func evalBehind(t *testing.T, e *remote.Engine, p engine.Prefix, tree engine.Tre
 func TestOpenReadsWhatTheServerRuns(t *testing.T) {
 	f := newFake(t)
 	info := f.open(t).Info()
-	if info.Engine != "llamaserver" || info.Context != 200 || info.Vocab != 259 || info.Width != 576 || info.Device != "server" ||
+	if info.Engine != "llamaserver" || info.Context != 199 || info.Vocab != 259 || info.Width != 576 || info.Device != "server" ||
 		!info.NodeByNode || info.LabelOnly || info.Classes != 0 || !strings.Contains(info.Kernel, "b1-7e4c0a9") {
 		t.Errorf("%+v", info)
 	}
@@ -96,6 +96,16 @@ func TestDepthGrowsWhereItMatters(t *testing.T) {
 		if n := len(f.questions()); n != c.questions || (out.Unseen != nil) != c.unseen || out.Err != nil {
 			t.Errorf("%s: %d questions, %+v", name, n, out)
 		}
+	}
+}
+
+// The longest sequence that Info allows is one that the server takes.
+func TestTheWholeContextIsUsed(t *testing.T) {
+	f := newFake(t)
+	e := f.open(t)
+	room := e.Info().Context - len(e.Tokenizer().EncodeSpecial(manifest.Prompt.Prefix))
+	if out := eval(t, e, one(strings.Repeat("x", room), 'a')); out.Err != nil {
+		t.Error(out.Err)
 	}
 }
 

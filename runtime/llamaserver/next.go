@@ -32,7 +32,7 @@ type question struct {
 	Fields      []string       `json:"response_fields"`
 }
 
-var fields = []string{"completion_probabilities", "tokens_evaluated", "truncated"}
+var fields = []string{"completion_probabilities", "tokens_evaluated"}
 
 // answer is what is read of it. Pointers tell null and absent from zero.
 type answer struct {
@@ -42,8 +42,7 @@ type answer struct {
 			LogP *float64      `json:"logprob"`
 		} `json:"top_logprobs"`
 	} `json:"completion_probabilities"`
-	Evaluated int  `json:"tokens_evaluated"`
-	Truncated bool `json:"truncated"`
+	Evaluated int `json:"tokens_evaluated"`
 }
 
 // Next asks for the likeliest tokens, and for more while the columns need them.
@@ -70,7 +69,7 @@ func (s *server) Next(ctx context.Context, sequence, columns []labels.Token) (re
 // read picks the columns, and says whether the whole vocabulary was told.
 func (s *server) read(a answer, tokens int, columns []labels.Token, k int) (t remote.Told, all bool, err error) {
 	switch {
-	case a.Truncated || a.Evaluated != tokens:
+	case a.Evaluated != tokens:
 		return t, false, s.unreadable(fmt.Sprintf("it read %d tokens of a sequence of %d", a.Evaluated, tokens))
 	case len(a.Probabilities) == 0 || len(a.Probabilities[0].Top) == 0:
 		return t, false, s.unreadable("it tells no log probabilities (completion_probabilities with top_logprobs)")

@@ -47,8 +47,8 @@ func newChooser(s *server, m models.Manifest) (*chooser, error) {
 	last := s.lastSpecial(suffix)
 	end, ok := s.tok.Special(m.Answer.End)
 	if last < 0 || !ok {
-		return nil, errors.New("Ollama tells no log probabilities here, and without them this model's answers cannot be told from its prompt: " +
-			"its prompt needs a control token behind the text, and its answer one at the end; update Ollama to 0.12.11 or later")
+		return nil, errors.New("without log probabilities, which this Ollama does not tell, the model's answers cannot be told from its prompt: " +
+			"it needs a control token behind the text, and one at the end of the answer; update Ollama to 0.12.11 or later")
 	}
 	c := &chooser{
 		server: s, stem: s.tok.Decode(suffix[last+1:]), object: m.Answer.Form == models.JSON,

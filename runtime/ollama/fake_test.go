@@ -164,6 +164,10 @@ func (f *fakeOllama) generate(w http.ResponseWriter, r *http.Request) {
 	if f.addsBOS {
 		sequence = append([]labels.Token{remotetest.Start}, sequence...)
 	}
+	if numCtx, _ := in.Options["num_ctx"].(float64); len(sequence) >= int(numCtx) {
+		refuse(w, 400, `{"error":{"code":400,"message":"request (%d tokens) exceeds the available context size"}}`, len(sequence))
+		return
+	}
 	out := api.GenerateResponse{Model: in.Model, Done: true, DoneReason: "length", Metrics: api.Metrics{PromptEvalCount: len(sequence) + f.missized, EvalCount: 1}}
 	logp := remotetest.LogP(sequence)
 	// Held to a schema it says a quotation mark first; else its first choice, and

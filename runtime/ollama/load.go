@@ -33,7 +33,7 @@ func (s *server) load(ctx context.Context, opt Options, f facts) (exact bool, er
 		text += m.Answer.Prefix + l.Name + m.Answer.Suffix + "\n"
 	}
 	tokens := s.tok.EncodeSpecial(text)
-	if len(tokens) >= s.context {
+	if len(tokens) >= s.context-said {
 		return false, fmt.Errorf("%s: its context of %d tokens has no room for the prompt and a text: allow at least %d", s.name, s.context, 2*len(tokens))
 	}
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)

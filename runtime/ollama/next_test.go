@@ -146,6 +146,16 @@ func TestFirstTokenIsNotSentTwice(t *testing.T) {
 	}
 }
 
+// The longest sequence that Info allows is one that the server takes.
+func TestTheWholeContextIsUsed(t *testing.T) {
+	f := newFake(t)
+	e := f.open(t)
+	room := e.Info().Context - len(tok.EncodeSpecial(manifest.Prompt.Prefix)) - len(behind("").Tokens)
+	if out := eval(t, e, behind(strings.Repeat("x", room), 'a')); out[0].Err != nil {
+		t.Error(out[0].Err)
+	}
+}
+
 func TestEvalFindsFaults(t *testing.T) {
 	busy := remotetest.Say(503, `{"error":"server busy, please try again.  maximum pending requests exceeded"}`)
 	cut := func(w http.ResponseWriter, r *http.Request) { remotetest.Cut(w, r) }
@@ -230,8 +240,8 @@ func labelled(t *testing.T, form models.AnswerForm, refuse bool) (*fakeOllama, *
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close() })
-	if !e.Info().LabelOnly {
-		t.Fatalf("%+v", e.Info())
+	if info := e.Info(); !info.LabelOnly || info.Context > 1000-20 {
+		t.Fatalf("%+v", info)
 	}
 	f.questions()
 	return f, e

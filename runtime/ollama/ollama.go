@@ -31,6 +31,9 @@ const (
 	// DefaultContext is the context of a model that is created here: the prompts of
 	// classification models take some hundred tokens.
 	DefaultContext = 4096
+	// said is the room in its context that the server keeps for the token that it
+	// says, which nobody wants.
+	said = 1
 	// digestDigits are those of the artefact's digest in a created model's name.
 	digestDigits = 12
 )
@@ -95,7 +98,7 @@ func Open(ctx context.Context, opt Options) (*remote.Engine, error) {
 func (o *Options) check() error {
 	switch {
 	case o.Manifest.Scoring == models.Head:
-		return errors.New("Ollama cannot run this model: it answers with a classification head, and the server tells only what text comes next; use the native engine")
+		return errors.New("this model cannot run on Ollama: it answers with a classification head, and the server tells only what text comes next; use the native engine")
 	case o.Tokenizer == nil:
 		return errors.New("ollama needs the model's tokeniser")
 	case o.Slots < 0 || o.Timeout < 0 || o.Context < 0:
@@ -145,7 +148,7 @@ func open(ctx context.Context, s *server, t *remote.Transport, opt Options) (*re
 	}
 	info := engine.Info{
 		Engine: "ollama", Kernel: "ollama " + s.version(ctx), Device: s.device(ctx), Architecture: facts.architecture,
-		Layers: facts.layers, Width: facts.width, Vocab: opt.Tokenizer.Len(), Context: s.context, LabelOnly: !exact,
+		Layers: facts.layers, Width: facts.width, Vocab: opt.Tokenizer.Len(), Context: s.context - said, LabelOnly: !exact,
 	}
 	c := remote.Config{Server: s.name, Info: info, Tokenizer: opt.Tokenizer, Slots: opt.Slots, Timeout: opt.Timeout, Close: t.CloseIdle}
 	if exact {
@@ -155,5 +158,6 @@ func open(ctx context.Context, s *server, t *remote.Transport, opt Options) (*re
 	if err != nil {
 		return nil, err
 	}
+	c.Info.Context = s.context - chooser.predict // the whole answer is said behind the text
 	return remote.New(chooser, c)
 }

@@ -21,7 +21,7 @@ func TestOpenCreatesTheModelOnce(t *testing.T) {
 		t.Fatalf("the server has %v", got)
 	}
 	if info.Engine != "ollama" || info.Kernel != "ollama 0.32.14" || info.Device != "cpu" || info.Architecture != "llama" || info.Layers != 30 ||
-		info.Width != 576 || info.Vocab != 259 || info.Context != 1000 || !info.NodeByNode || info.LabelOnly || info.Classes != 0 {
+		info.Width != 576 || info.Vocab != 259 || info.Context != 999 || !info.NodeByNode || info.LabelOnly || info.Classes != 0 {
 		t.Errorf("%+v", info)
 	}
 	p := f.created.Parameters
@@ -67,7 +67,7 @@ func TestOpenUsesANamedModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Info().Context != 300 || len(f.blobs) != 0 || f.pulls != 0 {
+	if e.Info().Context != 299 || len(f.blobs) != 0 || f.pulls != 0 {
 		t.Errorf("context %d, %d uploads, %d pulls", e.Info().Context, len(f.blobs), f.pulls)
 	}
 	q := f.questions()[0]

@@ -53,6 +53,7 @@ func TestRealOllamaAnswersAsTheOthers(t *testing.T) {
 	t.Logf("%d texts in %v", len(got), time.Since(start).Round(time.Millisecond))
 	within(t, "native, constrained", realserver.Compare(got, s.Answers(t, native, models.Constrained)), len(got))
 	within(t, "Hugging Face", realserver.Compare(got, s.Reference(t)), len(got))
+	long(t, m)
 	few := s.First(2) // each text costs some thirty questions then
 	got = few.Answers(t, m, models.Likelihood)
 	within(t, "native, likelihood", realserver.Compare(got, few.Answers(t, native, models.Likelihood)), len(got))
@@ -61,6 +62,18 @@ func TestRealOllamaAnswersAsTheOthers(t *testing.T) {
 	again := open(t, options(t, s, srv.URL))
 	t.Logf("opened again in %v", time.Since(start).Round(time.Millisecond))
 	controls(t, s.Serve(t, again), s.Texts[0])
+}
+
+// long has a text cut to the whole context, which the server must take.
+func long(t *testing.T, m *runtime.Model) {
+	t.Helper()
+	results, err := m.Score(t.Context(), runtime.Request{Texts: []string{strings.Repeat("my card was charged twice ", 2000)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := results[0]; r.Err != nil || r.Truncated == 0 {
+		t.Errorf("a text of the whole context: %+v", r)
+	}
 }
 
 func within(t *testing.T, what string, d realserver.Distance, rows int) {
