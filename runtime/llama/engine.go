@@ -113,7 +113,7 @@ func (e *Engine) open(tokens int) error {
 	if e.load, err = need.plan(e.opt, devices); err != nil {
 		return err
 	}
-	if e.model, err = e.lib.LoadModel(e.opt.Model, libllama.ModelOptions{GPULayers: e.load.layers, Devices: e.load.devices}); err != nil {
+	if err := e.loadModel(); err != nil {
 		return err
 	}
 	if e.opt.Adapter != "" {
@@ -121,7 +121,6 @@ func (e *Engine) open(tokens int) error {
 			return err
 		}
 	}
-	e.facts = e.model.Facts()
 	vocab := e.facts.Vocabulary - e.opt.Classes
 	switch {
 	case e.facts.Encoder:
@@ -138,6 +137,24 @@ func (e *Engine) open(tokens int) error {
 		e.info.Context = min(e.info.Context, w) // llama.cpp attends to all positions: shorter texts are exact
 	}
 	return nil
+}
+
+// loadModel loads the weights, of a recurrent model as they are: of the batched
+// products that its layers make of several sequences, the repacked kernels for AMX
+// of this release compute the first one only (ggml-cpu/amx/mmq.cpp takes the
+// number of rows from the second dimension).
+func (e *Engine) loadModel() (err error) {
+	opt := libllama.ModelOptions{GPULayers: e.load.layers, Devices: e.load.devices}
+	if e.model, err = e.lib.LoadModel(e.opt.Model, opt); err != nil {
+		return err
+	}
+	if e.facts = e.model.Facts(); !e.facts.Recurrent {
+		return nil
+	}
+	e.model.Close()
+	opt.Plain = true
+	e.model, err = e.lib.LoadModel(e.opt.Model, opt)
+	return err
 }
 
 // Info implements engine.Engine.

@@ -14,6 +14,9 @@ type ModelOptions struct {
 	GPULayers int
 	// Devices compute the offloaded layers; none keeps all on the CPU.
 	Devices []Device
+	// Plain keeps weights as the file has them, where the library would repack them
+	// for the processor at hand.
+	Plain bool
 }
 
 // Model is a loaded model.
@@ -29,6 +32,7 @@ func (l *Library) LoadModel(path string, opt ModelOptions) (*Model, error) {
 	l.log.take()
 	p := l.c.ModelDefaults()
 	p.gpuLayers = int32(opt.GPULayers)
+	p.extraBufferTypes = !opt.Plain
 	list := make([]uintptr, 0, len(opt.Devices)+1)
 	for _, d := range opt.Devices {
 		list = append(list, d.handle)
