@@ -13,6 +13,7 @@ const (
 	CodeEmptyText    Code = "empty_text"    // nothing to classify
 	CodeInvalidUTF8  Code = "invalid_utf8"  // the text is not UTF-8
 	CodeTextTooLong  Code = "text_too_long" // longer than the context, and truncation was refused
+	CodeTextRefused  Code = "text_refused"  // the engine in use cannot compute this text
 	CodeBadScoring   Code = "bad_scoring"   // the model does not have the asked scoring method
 	CodeOverloaded   Code = "overloaded"    // the queue is full; RetryAfter says when to come back
 	CodeDraining     Code = "draining"      // the backend is closing

@@ -302,7 +302,11 @@ func (m *Model) CheckCanary(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("canary: %w", err)
 	}
-	tolerance := max(c.Tolerance, canaryTolerance) // older manifests hold a narrower one
+	info := m.engine.Info()
+	if info.LabelOnly {
+		return nil // there are no probabilities to compare
+	}
+	tolerance := toleranceOf(c, info)
 	if d := text.dist.Distance(c.Probabilities); !(d <= tolerance) {
 		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: "+
 			"the weights or the engine are not what was imported; import the model again", d, tolerance)

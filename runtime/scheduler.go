@@ -470,5 +470,8 @@ func engineError(cause error) *Error {
 	if _, away := errors.AsType[*engine.UnavailableError](cause); away {
 		return &Error{Code: CodeUnavailable, Message: "what computes for this model is not there at the moment", RetryAfter: unavailableRetry, Cause: cause}
 	}
+	if _, refused := errors.AsType[*engine.RefusedError](cause); refused {
+		return &Error{Code: CodeTextRefused, Message: "the engine in use cannot compute this text", Cause: cause}
+	}
 	return &Error{Code: CodeEngineFailed, Message: "the engine failed while computing", Cause: cause}
 }

@@ -44,6 +44,7 @@ var statuses = map[runtime.Code]int{
 	runtime.CodeInvalidUTF8:  http.StatusBadRequest,
 	runtime.CodeTextTooLong:  http.StatusRequestEntityTooLarge,
 	runtime.CodeBadScoring:   http.StatusBadRequest,
+	runtime.CodeTextRefused:  http.StatusUnprocessableEntity,
 	runtime.CodeOverloaded:   http.StatusServiceUnavailable,
 	runtime.CodeDraining:     http.StatusServiceUnavailable,
 	runtime.CodeDeadline:     http.StatusGatewayTimeout,
@@ -124,6 +125,7 @@ func asFailure(err error) *failure {
 // hints say what to do about a code.
 var hints = map[runtime.Code]string{
 	runtime.CodeTextTooLong: `shorten the text, or allow "truncate"`,
+	runtime.CodeTextRefused: "the text spells a control token of the model, or crashed the engine twice; the native engine takes any text",
 	runtime.CodeOverloaded:  "come back after the seconds in Retry-After, or send less at once",
 	runtime.CodeDeadline:    "send fewer texts in one request, or come back when the server has less to do",
 	runtime.CodeDraining:    "the server is stopping: ask another one",

@@ -43,6 +43,14 @@ func (e *UnavailableError) Error() string { return e.Err.Error() }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
+// RefusedError says that a tree cannot be computed as it is, here, whatever is done:
+// its text is at fault.
+type RefusedError struct{ Err error }
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+func (e *RefusedError) Unwrap() error { return e.Err }
+
 // Prober is an Engine that can lose what computes for it, a process or a server,
 // and find it again. Probe says whether it would compute a pass now, and if not
 // why; it is quick, and safe for concurrent use.

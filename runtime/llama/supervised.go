@@ -234,7 +234,7 @@ func (s *Supervised) call(ctx context.Context, r request) (reply, error) {
 		}
 		if s.child == nil {
 			if err := s.start(ctx); err != nil {
-				return reply{}, err
+				return reply{}, &engine.UnavailableError{Err: err}
 			}
 		}
 		a, err := s.child.call(ctx, r)
@@ -283,25 +283,23 @@ func (s *Supervised) Eval(ctx context.Context, p engine.Prefix, trees []engine.T
 }
 
 // errDeadly is the answer to a text that crashes the engine.
-var errDeadly = errors.New("this text crashed the engine twice and is not tried again")
+var errDeadly = &engine.RefusedError{Err: errors.New("this text crashed the engine twice and is not tried again")}
 
 // apart computes each tree alone after a pass that crashed.
 func (s *Supervised) apart(ctx context.Context, pre *remotePrefix, trees []engine.Tree, rest []int, out []engine.Output) error {
 	for _, i := range rest {
-		for out[i].Err == nil {
+		for goOn := true; goOn && out[i].Err == nil; {
 			err := s.eval(ctx, pre, trees, []int{i}, out)
 			died, _ := errors.AsType[*errDied](err)
-			if died == nil {
-				if err != nil {
-					return err
-				}
-				break
-			}
-			if s.crimes[crimeOf(pre.tokens, &trees[i])] >= deadly || died.outside {
-				out[i].Err = fmt.Errorf("%w: %w", errDeadly, err)
-				if died.outside {
-					out[i].Err = err
-				}
+			switch {
+			case err == nil:
+				goOn = false
+			case died == nil:
+				return err
+			case died.outside:
+				out[i].Err = &engine.UnavailableError{Err: err}
+			case s.crimes[crimeOf(pre.tokens, &trees[i])] >= deadly:
+				out[i].Err = errDeadly
 			}
 		}
 	}

@@ -94,7 +94,8 @@ func (e *Error) general() bool {
 }
 
 // contracted makes of a failure what the engine contract knows: that the server is
-// not there, so that the same pass may succeed later.
+// not there, so that the same pass may succeed later, or that the text cannot be
+// asked.
 func contracted(err error) error {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -103,6 +104,8 @@ func contracted(err error) error {
 	switch e.Fault {
 	case Unreachable, Busy, Broken, Slow, Memory, Missing:
 		return &engine.UnavailableError{Err: e}
+	case Unaskable:
+		return &engine.RefusedError{Err: e}
 	}
 	return err
 }
