@@ -49,6 +49,8 @@ type Error struct {
 	Status int
 	// Message is what the server said, or what was wrong with what it said.
 	Message string
+	// Said is the body that came with the status.
+	Said []byte
 	// Do is what to do about it; empty for what helps with the fault in general.
 	Do string
 	// After is how long the server asks to wait; 0 where it does not.

@@ -13,8 +13,9 @@ const (
 	probeKept = time.Second
 )
 
-// probe keeps the last result. One at a time is under way.
-type probe struct {
+// Probe keeps the last result of asking a server whether it is there. One at a time
+// is under way.
+type Probe struct {
 	turn chan *result // holds the last result while nobody probes
 }
 
@@ -23,8 +24,9 @@ type result struct {
 	at  time.Time
 }
 
-func newProbe() probe {
-	p := probe{turn: make(chan *result, 1)}
+// NewProbe returns one that has no result yet.
+func NewProbe() Probe {
+	p := Probe{turn: make(chan *result, 1)}
 	p.turn <- &result{}
 	return p
 }
@@ -35,11 +37,12 @@ func (e *Engine) Probe(ctx context.Context) error {
 	if err := e.usable(ctx); err != nil {
 		return err
 	}
-	return contracted(e.named(e.probe.within(ctx, e.server, probeKept)))
+	return contracted(e.named(e.probe.Within(ctx, e.server.Probe, probeKept)))
 }
 
-// within returns the last result, or a new one where that is older.
-func (p probe) within(ctx context.Context, server Server, age time.Duration) error {
+// Within returns the last result, or a new one where that is older. It takes a second
+// at most.
+func (p Probe) Within(ctx context.Context, ask func(context.Context) error, age time.Duration) error {
 	var last *result
 	select {
 	case last = <-p.turn:
@@ -49,7 +52,7 @@ func (p probe) within(ctx context.Context, server Server, age time.Duration) err
 	if last.at.IsZero() || time.Since(last.at) >= age {
 		now := time.Now()
 		short, cancel := context.WithTimeout(ctx, probeTimeout)
-		err := server.Probe(short)
+		err := ask(short)
 		cancel()
 		if left := ctx.Err(); left != nil { // it says nothing about the server
 			p.turn <- last

@@ -10,6 +10,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,16 +69,15 @@ type Config struct {
 
 // Engine is an engine.Engine and engine.Prober on top of a Server.
 type Engine struct {
-	server  Server
-	name    string
-	tok     engine.Tokenizer
-	info    engine.Info
-	slots   int
-	timeout time.Duration
-	free    func()
-	closed  atomic.Bool
-	outage  outage
-	probe   probe
+	server Server
+	name   string
+	tok    engine.Tokenizer
+	info   engine.Info
+	slots  int
+	free   func()
+	closed atomic.Bool
+	asker  Asker
+	probe  Probe
 }
 
 var (
@@ -95,13 +95,11 @@ func New(server Server, c Config) (*Engine, error) {
 	case c.Info.Context < 2 || c.Info.Vocab < 1:
 		return nil, fmt.Errorf("the server's context of %d tokens or its vocabulary of %d is too small to answer anything", c.Info.Context, c.Info.Vocab)
 	}
-	e := &Engine{server: server, name: c.Server, tok: c.Tokenizer, info: c.Info, slots: c.Slots, timeout: c.Timeout, free: c.Close, probe: newProbe()}
+	e := &Engine{server: server, name: c.Server, tok: c.Tokenizer, info: c.Info, slots: c.Slots, free: c.Close, probe: NewProbe()}
 	if e.slots == 0 {
 		e.slots = DefaultSlots
 	}
-	if e.timeout == 0 {
-		e.timeout = DefaultTimeout
-	}
+	e.asker = Asker{Server: e.name, Slots: e.slots, Timeout: cmp.Or(c.Timeout, DefaultTimeout)}
 	e.info.NodeByNode = true
 	e.info.Memory.Loaded = true
 	e.info.MaxPass = max(minPass, 2*e.info.Context) // the longest text with its label nodes

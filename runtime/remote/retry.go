@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -21,41 +22,77 @@ const (
 	longestWait = 3 * time.Second
 )
 
-// ask asks until there is an answer, a final error, or no try left. While the
-// server is known to be down it fails at once.
-func (e *Engine) ask(ctx context.Context, sequence, columns []labels.Token) (Told, error) {
+// Asker asks a server until there is an answer, a final error, or no try left. While
+// the server is known to be down it fails at once. Zero waits and tries choose those
+// of engines. Safe for concurrent use; not to be copied.
+type Asker struct {
+	Server  string        // names it in errors
+	Slots   int           // most questions at once
+	Timeout time.Duration // of one try
+	Tries   int           // most tries of a question
+	// FirstWait is the wait after the first try, LongestWait the longest of all, also
+	// of those that the server asks for.
+	FirstWait, LongestWait time.Duration
+	outage                 outage
+}
+
+// Ask has a question asked. An error of it that is none of package remote's counts as
+// an answer that cannot be read.
+func (a *Asker) Ask(ctx context.Context, question func(context.Context) error) error {
 	for try := 1; ; try++ {
-		if err := e.outage.now(); err != nil {
-			return Told{}, err
+		if err := a.outage.now(); err != nil {
+			return err
 		}
-		told, failure := e.once(ctx, sequence, columns)
+		failure := a.once(ctx, question)
 		if failure == nil {
-			e.outage.answered()
-			return told, nil
+			a.outage.answered()
+			return nil
 		}
 		if err := ctx.Err(); err != nil {
-			return Told{}, err
+			return err
 		}
-		if !failure.passing() || try == tries {
-			e.outage.failed(failure, max(2, e.slots))
-			return Told{}, failure
+		if !failure.passing() || try == cmp.Or(a.Tries, tries) {
+			a.outage.failed(failure, max(2, a.Slots))
+			return failure
 		}
-		if err := e.outage.wait(ctx, backOff(try, failure.After, rand.Float64())); err != nil {
-			return Told{}, err
+		if err := a.outage.wait(ctx, a.backOff(try, failure.After, rand.Float64())); err != nil {
+			return err
 		}
 	}
 }
 
 // once is one try, within the timeout.
-func (e *Engine) once(ctx context.Context, sequence, columns []labels.Token) (Told, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+func (a *Asker) once(ctx context.Context, question func(context.Context) error) *Error {
+	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
-	told, err := e.server.Next(ctx, sequence, columns)
-	switch {
-	case err != nil:
-		return Told{}, As(err, e.name)
-	case !told.valid(len(columns)):
-		return Told{}, &Error{Fault: Unreadable, Server: e.name, Message: "what it tells are no log probabilities"}
+	if err := question(ctx); err != nil {
+		return As(err, a.Server)
+	}
+	return nil
+}
+
+// Heal asks a server that was down whether it is back.
+func (a *Asker) Heal(ctx context.Context, probe func(context.Context) error) error {
+	if a.outage.now() == nil {
+		return nil
+	}
+	if err := probe(ctx); err != nil {
+		return err
+	}
+	a.outage.ended()
+	return nil
+}
+
+// ask asks what follows a sequence.
+func (e *Engine) ask(ctx context.Context, sequence, columns []labels.Token) (told Told, err error) {
+	err = e.asker.Ask(ctx, func(ctx context.Context) (err error) {
+		if told, err = e.server.Next(ctx, sequence, columns); err == nil && !told.valid(len(columns)) {
+			err = &Error{Fault: Unreadable, Server: e.name, Message: "what it tells are no log probabilities"}
+		}
+		return err
+	})
+	if err != nil {
+		return Told{}, err
 	}
 	return told, nil
 }
@@ -63,10 +100,10 @@ func (e *Engine) once(ctx context.Context, sequence, columns []labels.Token) (To
 // backOff is the wait after a try: twice that of the one before, less up to half by
 // chance so that those who failed together do not come back together. A server
 // that asks for more gets it, up to a cap.
-func backOff(try int, after time.Duration, chance float64) time.Duration {
-	wait := firstWait << (try - 1)
+func (a *Asker) backOff(try int, after time.Duration, chance float64) time.Duration {
+	wait := cmp.Or(a.FirstWait, firstWait) << (try - 1)
 	wait -= time.Duration(chance * float64(wait) / 2)
-	return min(max(wait, after), longestWait)
+	return min(max(wait, after), cmp.Or(a.LongestWait, longestWait))
 }
 
 // outage remembers that the server is down, so that the questions of a pass do not
@@ -146,14 +183,7 @@ func (o *outage) ended() {
 
 // heal asks a server that was down whether it is back, before a pass.
 func (e *Engine) heal(ctx context.Context) error {
-	if e.outage.now() == nil {
-		return nil
-	}
-	if err := e.probe.within(ctx, e.server, 0); err != nil {
-		return e.named(err)
-	}
-	e.outage.ended()
-	return nil
+	return e.asker.Heal(ctx, func(ctx context.Context) error { return e.named(e.probe.Within(ctx, e.server.Probe, 0)) })
 }
 
 // named makes an *Error of what a server's probe said, unless the caller left.

@@ -175,8 +175,9 @@ func TestPrefixFailsWhereTheServerDoes(t *testing.T) {
 }
 
 func TestBackOffGrowsAndIsCapped(t *testing.T) {
+	var a Asker
 	for try := 1; try < 30; try++ {
-		whole, half := backOff(try, 0, 0), backOff(try, 0, 0.999999)
+		whole, half := a.backOff(try, 0, 0), a.backOff(try, 0, 0.999999)
 		if whole > longestWait || half > whole || try < 5 && (whole != firstWait<<(try-1) || half < whole/2) {
 			t.Errorf("try %d: %v to %v", try, half, whole)
 		}

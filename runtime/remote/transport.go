@@ -64,7 +64,7 @@ func (t *Transport) broken(req *http.Request, err error) error {
 }
 
 func (t *Transport) status(resp *http.Response, body []byte) error {
-	e := &Error{Fault: Refused, Server: t.Server, Status: resp.StatusCode, Message: message(body), After: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
+	e := &Error{Fault: Refused, Server: t.Server, Status: resp.StatusCode, Message: message(body), Said: body, After: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	switch code := resp.StatusCode; {
 	case outOfMemory(e.Message):
 		e.Fault = Memory
@@ -85,15 +85,18 @@ func (t *Transport) status(resp *http.Response, body []byte) error {
 	return e
 }
 
-// message finds the words in {"error": "…"}, {"error": {"message": "…"}} or text.
+// message finds the words in {"error": "…"}, {"error": {"message": "…"}},
+// {"message": "…"} or text.
 func message(body []byte) string {
-	var flat struct{ Error string }
+	var flat struct{ Error, Message string }
 	var deep struct{ Error struct{ Message string } }
 	text := string(body)
 	if json.Unmarshal(body, &flat) == nil && flat.Error != "" {
 		text = flat.Error
 	} else if json.Unmarshal(body, &deep) == nil && deep.Error.Message != "" {
 		text = deep.Error.Message
+	} else if flat.Message != "" {
+		text = flat.Message
 	}
 	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
 	if len(text) > maxMessage {

@@ -31,6 +31,7 @@ func TestTransportMakesFaultsOfAnswers(t *testing.T) {
 		"another program":   {remotetest.Say(404, "404 page not found"), false, Unreadable, "another program"},
 		"key":               {remotetest.Say(401, `{"error":{"message":"Invalid API Key"}}`), false, Denied, "Invalid API Key"},
 		"question":          {remotetest.Say(400, `{"error":{"message":"Prompt contains invalid tokens"}}`), false, Refused, "invalid tokens"},
+		"flat message":      {remotetest.Say(400, `{"object":"error","message":"temperature must not be negative","code":400}`), false, Refused, "400): temperature must"},
 		"elsewhere":         {remotetest.Say(302, "", "Location", "http://elsewhere.example/"), false, Refused, "elsewhere.example"},
 		"long words":        {remotetest.Say(500, strings.Repeat("ä ", 9999)), false, Broken, "…"},
 		"cut":               {remotetest.Cut, false, Unreachable, "broke off"},
