@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"cubby/internal/libraries"
 	"cubby/models"
 	"cubby/models/checkpoint"
 	"cubby/runtime/llama"
@@ -39,9 +40,9 @@ func choose(m *models.Model, opt Options) (kind, why string, err error) {
 	if opt.Engine != "" && opt.Engine != Auto {
 		return opt.Engine, "asked for", nil
 	}
-	folder, libraries := opt.libraries()
-	if libraries == nil && opt.Llama.mayUseGPU(folder) {
-		gpu, err := seesGPU(folder)
+	found, missing := opt.libraries()
+	if missing == nil && found.Kind != libraries.CPU && opt.Llama.GPULayers != "0" {
+		gpu, err := opt.seesGPU()
 		if err != nil {
 			opt.warn("the libraries of libllama do not tell their devices", err)
 		} else if gpu != "" {
@@ -53,14 +54,18 @@ func choose(m *models.Model, opt Options) (kind, why string, err error) {
 	switch {
 	case unknown == nil:
 		return Native, "auto: the native engine knows this family, and no GPU is in use", err
-	case libraries != nil:
-		return "", "", fmt.Errorf("%w; llama.cpp may know it, but %w", unknown, libraries)
+	case missing != nil:
+		return "", "", fmt.Errorf("%w, but %w", unknown, missing)
 	}
 	return LibLlama, fmt.Sprintf("auto: the native engine does not know the family %q", unknown.Architecture), nil
 }
 
 // seesGPU names the first GPU that the libraries see, "" for none.
-func seesGPU(folder string) (string, error) {
+func (o Options) seesGPU() (string, error) {
+	folder, err := o.verified()
+	if err != nil {
+		return "", err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
 	defer cancel()
 	list, err := llama.Devices(ctx, folder)

@@ -30,19 +30,6 @@ type Llama struct {
 	MainGPU string
 }
 
-// mayUseGPU says whether it is worth asking the libraries of a folder for GPUs.
-func (l Llama) mayUseGPU(folder string) bool {
-	if l.GPULayers == "0" {
-		return false
-	}
-	for _, backend := range []string{"cuda", "vulkan", "metal", "hip", "sycl"} {
-		if found, err := filepath.Glob(filepath.Join(folder, "*ggml-"+backend+"*")); err == nil && len(found) > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // options checks the knobs and turns them into the engine's.
 func (l Llama) options() (llama.Options, error) {
 	o := llama.Options{GPULayers: llama.AutoLayers, Device: l.Device, MainGPU: -1}
@@ -68,7 +55,7 @@ func newLlama(m *models.Model, opt Options, shared *Shared) (engine.Engine, erro
 	if err != nil {
 		return nil, err
 	}
-	if o.Libraries, err = opt.libraries(); err != nil {
+	if o.Libraries, err = opt.verified(); err != nil {
 		return nil, err
 	}
 	tok, err := m.Tokenizer()
