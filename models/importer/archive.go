@@ -50,7 +50,8 @@ func (e *ArchiveError) Error() string {
 
 func (e *ArchiveError) Unwrap() error { return e.Err }
 
-func refuse(entry, format string, args ...any) error {
+// Refuse returns an ArchiveError.
+func Refuse(entry, format string, args ...any) error {
 	return &ArchiveError{Entry: entry, Reason: fmt.Sprintf(format, args...)}
 }
 
@@ -72,7 +73,7 @@ func extractTar(ctx context.Context, r io.Reader, dir string) ([]models.File, er
 		return nil, err
 	}
 	defer root.Close()
-	plain, err := decompress(models.ContextReader{Ctx: ctx, R: r})
+	plain, err := Decompress(models.ContextReader{Ctx: ctx, R: r})
 	if err != nil {
 		return nil, err
 	}
@@ -84,28 +85,28 @@ func extractTar(ctx context.Context, r io.Reader, dir string) ([]models.File, er
 			break
 		}
 		if err != nil {
-			return nil, readFailure("", err)
+			return nil, ReadFailure("", err)
 		}
 		if n == maxEntries {
-			return nil, refuse("", "more than %d entries", maxEntries)
+			return nil, Refuse("", "more than %d entries", maxEntries)
 		}
 		if err := x.entry(h, tr); err != nil {
 			return nil, err
 		}
 	}
 	if len(x.files) == 0 {
-		return nil, refuse("", "no files in it")
+		return nil, Refuse("", "no files in it")
 	}
 	// A gzip checksum stands behind the tar's end.
 	if _, err := io.Copy(io.Discard, plain); err != nil {
-		return nil, readFailure("", err)
+		return nil, ReadFailure("", err)
 	}
 	return x.files, nil
 }
 
-// readFailure turns what the readers say about bad bytes into a refusal, and
+// ReadFailure turns what the readers say about bad bytes into a refusal, and
 // leaves other errors, those of the file system and the context, as they are.
-func readFailure(entry string, err error) error {
+func ReadFailure(entry string, err error) error {
 	var refused *ArchiveError
 	var pathError *fs.PathError
 	if errors.As(err, &refused) || errors.As(err, &pathError) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -123,8 +124,9 @@ var otherFormats = []struct{ magic, name string }{
 	{"7z\xbc\xaf", "7z"}, {"GGUF", "GGUF"},
 }
 
-// decompress looks at the first bytes and returns the tar inside.
-func decompress(r io.Reader) (io.Reader, error) {
+// Decompress looks at the first bytes of a tar, plain or gzip, and returns the
+// plain tar. It stops where that yields too much for what went in.
+func Decompress(r io.Reader) (io.Reader, error) {
 	counted := &countingReader{r: r}
 	buffered := bufio.NewReaderSize(counted, 1<<16)
 	head, err := buffered.Peek(sniffedBytes)
@@ -133,7 +135,7 @@ func decompress(r io.Reader) (io.Reader, error) {
 	}
 	for _, f := range otherFormats {
 		if bytes.HasPrefix(head, []byte(f.magic)) {
-			return nil, refuse("", "it is a %s file; packages are tar files, plain or gzip, or folders", f.name)
+			return nil, Refuse("", "it is a %s file; packages are tar files, plain or gzip, or folders", f.name)
 		}
 	}
 	if !bytes.HasPrefix(head, []byte("\x1f\x8b")) {
@@ -141,7 +143,7 @@ func decompress(r io.Reader) (io.Reader, error) {
 	}
 	z, err := gzip.NewReader(buffered)
 	if err != nil {
-		return nil, readFailure("", err)
+		return nil, ReadFailure("", err)
 	}
 	return &ratioReader{plain: z, packed: counted}, nil
 }
@@ -168,14 +170,14 @@ func (r *ratioReader) Read(p []byte) (int, error) {
 	n, err := r.plain.Read(p)
 	r.n += int64(n)
 	if r.n > ratioSlack+maxRatio*r.packed.n {
-		return 0, refuse("", "it unpacks to more than %d times its size", maxRatio)
+		return 0, Refuse("", "it unpacks to more than %d times its size", maxRatio)
 	}
 	return n, err
 }
 
 // entry checks one header and writes what it stands for.
 func (x *extractor) entry(h *tar.Header, r io.Reader) error {
-	name, err := entryName(h.Name)
+	name, err := EntryName(h.Name)
 	if err != nil {
 		return err
 	}
@@ -192,23 +194,23 @@ func (x *extractor) entry(h *tar.Header, r io.Reader) error {
 		return x.root.MkdirAll(filepath.FromSlash(name), 0o755)
 	}
 	if h.Size < 0 || h.Size > maxTotal-x.total {
-		return refuse(h.Name, "the files are larger than %d GiB together", maxTotal>>30)
+		return Refuse(h.Name, "the files are larger than %d GiB together", maxTotal>>30)
 	}
 	x.total += h.Size
 	return x.write(name, h.Size, r)
 }
 
-// entryName returns the clean path of an entry.
-func entryName(name string) (string, error) {
+// EntryName returns the clean path of an entry.
+func EntryName(name string) (string, error) {
 	if len(name) > maxName {
-		return "", refuse(name, "its name is longer than %d bytes", maxName)
+		return "", Refuse(name, "its name is longer than %d bytes", maxName)
 	}
 	clean := strings.TrimSuffix(name, "/")
 	for strings.HasPrefix(clean, "./") {
 		clean = strings.TrimPrefix(clean, "./")
 	}
 	if !fs.ValidPath(clean) || strings.ContainsAny(clean, "\\:\x00") {
-		return "", refuse(name, "its name is not a clean path inside the archive")
+		return "", Refuse(name, "its name is not a clean path inside the archive")
 	}
 	return clean, nil
 }
@@ -217,18 +219,18 @@ func entryName(name string) (string, error) {
 func checkKind(h *tar.Header) error {
 	for key := range h.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {
-			return refuse(h.Name, "it is a sparse file")
+			return Refuse(h.Name, "it is a sparse file")
 		}
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeDir, tar.TypeXGlobalHeader:
 		return nil
 	case tar.TypeSymlink, tar.TypeLink:
-		return refuse(h.Name, "it is a link")
+		return Refuse(h.Name, "it is a link")
 	case tar.TypeGNUSparse:
-		return refuse(h.Name, "it is a sparse file")
+		return Refuse(h.Name, "it is a sparse file")
 	}
-	return refuse(h.Name, "it is neither a file nor a folder (type %q)", h.Typeflag)
+	return Refuse(h.Name, "it is neither a file nor a folder (type %q)", h.Typeflag)
 }
 
 // claim refuses a path that some system would take for an earlier one. Only a
@@ -236,13 +238,13 @@ func checkKind(h *tar.Header) error {
 func (x *extractor) claim(name string, isDir bool) error {
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		if folder, ok := x.seen[fold(dir)]; ok && !folder {
-			return refuse(name, "an earlier file has the name of its folder")
+			return Refuse(name, "an earlier file has the name of its folder")
 		}
 		x.seen[fold(dir)] = true
 	}
 	folder, ok := x.seen[fold(name)]
 	if ok && !(folder && isDir) {
-		return refuse(name, "its name repeats an earlier one, or differs from it only by case")
+		return Refuse(name, "its name repeats an earlier one, or differs from it only by case")
 	}
 	x.seen[fold(name)] = isDir
 	return nil
@@ -265,11 +267,11 @@ func (x *extractor) write(name string, size int64, r io.Reader) error {
 	closeErr := f.Close()
 	switch {
 	case err != nil:
-		return readFailure(name, err)
+		return ReadFailure(name, err)
 	case closeErr != nil:
 		return closeErr
 	case n != size:
-		return refuse(name, "it has %d bytes, not the %d of its header", n, size)
+		return Refuse(name, "it has %d bytes, not the %d of its header", n, size)
 	}
 	x.files = append(x.files, models.File{Path: name, Size: n, SHA256: models.Digest(hash.Sum(nil))})
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"cubby/labels"
 	"cubby/models"
+	"cubby/models/checkpoint"
 )
 
 // Options says what to import.
@@ -213,6 +214,9 @@ func probe(ctx context.Context, stage *models.Stage, m *models.Manifest, record 
 		return err
 	}
 	err = check(model)
+	if unknown, _ := errors.AsType[*checkpoint.UnsupportedError](err); unknown != nil && record != nil {
+		err = nil // another engine may know it: recording shows
+	}
 	if err == nil && record != nil {
 		m.Canary, err = record(ctx, model)
 	}
@@ -220,21 +224,21 @@ func probe(ctx context.Context, stage *models.Stage, m *models.Manifest, record 
 }
 
 func check(model *models.Model) error {
-	c, err := model.Checkpoint()
-	if err != nil {
-		return err
-	}
 	t, err := model.Tokenizer()
 	if err != nil {
 		return err
-	}
-	if n := c.Config().Vocab; t.Len() > n {
-		return fmt.Errorf("the tokenizer has %d tokens and the weights only %d", t.Len(), n)
 	}
 	if end := model.Manifest.Answer.End; end != "" {
 		if _, ok := t.Special(end); !ok {
 			return fmt.Errorf("the end-of-answer token %q is not in the vocabulary", end)
 		}
+	}
+	c, err := model.Checkpoint()
+	if err != nil {
+		return err
+	}
+	if n := c.Config().Vocab; t.Len() > n {
+		return fmt.Errorf("the tokenizer has %d tokens and the weights only %d", t.Len(), n)
 	}
 	return nil
 }

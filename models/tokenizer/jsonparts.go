@@ -32,7 +32,7 @@ type pattern struct {
 }
 
 // patterns are the Split patterns that have a scanner, by their exact text.
-var patterns = map[string]scanner{patternLlama3: scanLlama3, patternQwen2: scanQwen2}
+var patterns = map[string]scanner{patternLlama3: scanLlama3, patternQwen2: scanQwen2, patternQwen35: scanQwen35}
 
 // readPreTokenizer reads a ByteLevel pre-tokeniser, alone or as the last of a
 // Sequence with Digits and Split before it.

@@ -115,7 +115,7 @@ func TestFromVocabularyRefuses(t *testing.T) {
 		want string
 	}{
 		{"model", func(v *Vocabulary) { v.Model = "bert" }, `"bert"`},
-		{"pre", func(v *Vocabulary) { v.Pre = "deepseek" }, "known are llama-bpe, qwen2, smollm"},
+		{"pre", func(v *Vocabulary) { v.Pre = "deepseek" }, "known are lfm2, llama-bpe, qwen2, qwen35, smollm"},
 		{"no tokens", func(v *Vocabulary) { *v = Vocabulary{Model: "gpt2", Pre: "qwen2"} }, "empty"},
 		{"no types", func(v *Vocabulary) { v.Types = nil }, "token_type"},
 		{"few types", func(v *Vocabulary) { v.Types = v.Types[1:] }, "token_type"},

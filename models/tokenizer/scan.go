@@ -44,6 +44,30 @@ func classAt(s string, i int) (class, int) {
 	return runeClass(r), width
 }
 
+// wordAt is classAt, and with marks takes \p{M} for letters.
+func wordAt(s string, i int, marks bool) (class, int) {
+	if c := s[i]; c < utf8.RuneSelf || !marks {
+		return classAt(s, i)
+	}
+	r, width := utf8.DecodeRuneInString(s[i:])
+	if unicode.IsMark(r) {
+		return letter, width
+	}
+	return runeClass(r), width
+}
+
+// word returns the end of the run of one class of wordAt that begins at byte i.
+func word(s string, i int, want class, marks bool) int {
+	for i < len(s) {
+		got, width := wordAt(s, i, marks)
+		if got != want {
+			break
+		}
+		i += width
+	}
+	return i
+}
+
 // run returns the end of the run of one class that begins at byte i.
 func run(s string, i int, want class) int {
 	for i < len(s) {
@@ -139,42 +163,45 @@ func scanGPT2(s string, i int) int {
 	return run(s, start, c)
 }
 
-// The patterns of Llama 3 and Qwen 2 as a tokenizer.json writes them.
+// The patterns of Llama 3, Qwen 2 and Qwen 3.5 as a tokenizer.json writes them.
 const (
 	patternHead   = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|`
 	patternTail   = `| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	patternLlama3 = patternHead + `\p{N}{1,3}` + patternTail
 	patternQwen2  = patternHead + `\p{N}` + patternTail
+	patternQwen35 = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 )
 
-func scanLlama3(s string, i int) int { return scanLetters(s, i, 3) }
+func scanLlama3(s string, i int) int { return scanLetters(s, i, 3, false) }
 
-func scanQwen2(s string, i int) int { return scanLetters(s, i, 1) }
+func scanQwen2(s string, i int) int { return scanLetters(s, i, 1, false) }
 
-// scanLetters matches patternLlama3 and patternQwen2, which differ in how many
-// digits make a piece.
-func scanLetters(s string, i, digits int) int {
+func scanQwen35(s string, i int) int { return scanLetters(s, i, 1, true) }
+
+// scanLetters matches patternLlama3, patternQwen2 and patternQwen35, which differ
+// in how many digits make a piece and in whether marks belong to words.
+func scanLetters(s string, i, digits int, marks bool) int {
 	if n := contraction(s, i, true); n > 0 {
 		return i + n
 	}
-	c, width := classAt(s, i)
+	c, width := wordAt(s, i, marks)
 	switch c {
 	case letter:
-		return run(s, i, letter)
+		return word(s, i, letter, marks)
 	case number:
 		return numbers(s, i, digits)
 	}
 	if next := i + width; next < len(s) {
-		following, _ := classAt(s, next)
+		following, _ := wordAt(s, next, marks)
 		if following == letter && !isLineEnd(s[i]) {
-			return run(s, next, letter)
+			return word(s, next, letter, marks)
 		}
 		if following == other && s[i] == ' ' {
-			return symbols(s, next)
+			return symbols(s, next, marks)
 		}
 	}
 	if c == other {
-		return symbols(s, i)
+		return symbols(s, i, marks)
 	}
 	return lines(s, i)
 }
@@ -190,9 +217,9 @@ func numbers(s string, i, most int) int {
 	return i
 }
 
-// symbols matches `[^\s\p{L}\p{N}]+[\r\n]*`.
-func symbols(s string, i int) int {
-	i = run(s, i, other)
+// symbols matches `[^\s\p{L}\p{N}]+[\r\n]*`, with marks no \p{M} either.
+func symbols(s string, i int, marks bool) int {
+	i = word(s, i, other, marks)
 	for i < len(s) && isLineEnd(s[i]) {
 		i++
 	}

@@ -29,12 +29,14 @@ type family struct {
 	nfc          bool
 }
 
-// families are the pre-tokenisers by their GGUF name. qwen2 has the NFC
-// normaliser of its tokenizer.json, which the GGUF does not record.
+// families are the pre-tokenisers by their GGUF name. qwen2 and qwen35 have the NFC
+// normaliser of their tokenizer.json, which the GGUF does not record.
 var families = map[string]family{
 	"smollm":    {scanners: []scanner{scanDigits, scanGPT2}},
 	"llama-bpe": {scanners: []scanner{scanLlama3}, ignoreMerges: true},
+	"lfm2":      {scanners: []scanner{scanLlama3}, ignoreMerges: true},
 	"qwen2":     {scanners: []scanner{scanQwen2}, nfc: true},
+	"qwen35":    {scanners: []scanner{scanQwen35}, nfc: true},
 }
 
 // kinds are the token types of llama.cpp. Type 6, one raw byte, belongs to

@@ -59,6 +59,8 @@ FAMILIES = {
     "smollm": ([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)], False, False, False),
     "llama-bpe": (split(HEAD + r"\p{N}{1,3}" + TAIL), True, False, True),
     "qwen2": (split(HEAD + r"\p{N}" + TAIL), True, True, False),
+    "lfm2": (split(HEAD + r"\p{N}{1,3}" + TAIL), True, False, True),
+    "qwen35": (split(HEAD.replace(r"\p{L}+", r"[\p{L}\p{M}]+") + r"\p{N}" + TAIL.replace(r"\s\p{L}\p{N}", r"\s\p{L}\p{M}\p{N}")), True, True, False),
     "gpt2-prefix": ([pre_tokenizers.ByteLevel(add_prefix_space=True)], True, False, False),
 }
 
