@@ -4,6 +4,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -223,19 +224,23 @@ func probe(ctx context.Context, stage *models.Stage, m *models.Manifest, record 
 	return errors.Join(err, model.Close())
 }
 
+// check returns an *UnsupportedError only where nothing else is wrong.
 func check(model *models.Model) error {
+	c, unknown := model.Checkpoint()
+	if _, ok := errors.AsType[*checkpoint.UnsupportedError](unknown); unknown != nil && !ok {
+		return unknown
+	}
 	t, err := model.Tokenizer()
 	if err != nil {
-		return err
+		return cmp.Or(unknown, err)
 	}
 	if end := model.Manifest.Answer.End; end != "" {
 		if _, ok := t.Special(end); !ok {
 			return fmt.Errorf("the end-of-answer token %q is not in the vocabulary", end)
 		}
 	}
-	c, err := model.Checkpoint()
-	if err != nil {
-		return err
+	if unknown != nil {
+		return unknown
 	}
 	if n := c.Config().Vocab; t.Len() > n {
 		return fmt.Errorf("the tokenizer has %d tokens and the weights only %d", t.Len(), n)
