@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"syscall"
 
+	"cubby/internal/libraries"
+	"cubby/internal/libraries/install"
 	"cubby/models"
 	"cubby/models/importer"
 
@@ -17,15 +19,16 @@ const (
 	exitOK          = 0
 	exitFailure     = 1   // the package cannot be imported, or there is no such model
 	exitUsage       = 2   // the command line is wrong
-	exitChecksum    = 4   // a stored file is not what was installed
+	exitNetwork     = 3   // something could not be downloaded
+	exitChecksum    = 4   // a stored file is not what was installed, or a downloaded one not what was published
 	exitDisk        = 5   // the disk is full or cannot be written
 	exitArchive     = 6   // the archive is damaged, or refused as unsafe
 	exitInterrupted = 130 // stopped by a signal; nothing was installed
 )
 
-const exitCodes = `Exit codes: 0 done; 1 the package cannot be imported, or no such model; 2 wrong command line;
-4 a stored file is damaged; 5 the disk is full or cannot be written; 6 the archive is damaged or refused;
-130 interrupted, with nothing installed.`
+const exitCodes = `Exit codes: 0 done; 1 the package cannot be installed, or no such model; 2 wrong command line;
+3 a download failed; 4 a stored file is damaged, or a downloaded one is not what was published; 5 the disk is full or
+cannot be written; 6 the archive is damaged or refused; 130 interrupted, with nothing installed.`
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
@@ -41,6 +44,9 @@ var diskErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.
 func exitCode(ctx context.Context, err error) int {
 	var usage usageError
 	var damage *models.IntegrityError
+	var damaged *libraries.DamageError
+	var sum *install.ChecksumError
+	var network *install.NetworkError
 	var archive *importer.ArchiveError
 	switch {
 	case err == nil:
@@ -51,8 +57,10 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case isDisk(err):
 		return exitDisk
-	case errors.As(err, &damage):
+	case errors.As(err, &damage), errors.As(err, &damaged), errors.As(err, &sum):
 		return exitChecksum
+	case errors.As(err, &network):
+		return exitNetwork
 	case errors.As(err, &archive):
 		return exitArchive
 	}

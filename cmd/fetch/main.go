@@ -1,4 +1,5 @@
-// Fetch brings trained models into the local store and looks after them there.
+// Fetch brings trained models, and what runs them, into the local store and looks
+// after them there.
 package main
 
 import (
@@ -43,7 +44,7 @@ type program struct {
 func (p *program) command() *cli.Command {
 	return &cli.Command{
 		Name:        "fetch",
-		Usage:       "bring trained models into the local store",
+		Usage:       "bring trained models, and what runs them, into the local store",
 		Description: exitCodes,
 		Writer:      p.stdout,
 		ErrWriter:   p.stderr,
@@ -66,6 +67,7 @@ func (p *program) command() *cli.Command {
 			{Name: "ls", Usage: "list the models of the store", Action: p.list, OnUsageError: usageFailed},
 			{Name: "verify", Usage: "hash the files of a model, or of all", ArgsUsage: "[NAME]", Action: p.verify, OnUsageError: usageFailed},
 			{Name: "rm", Usage: "remove a model from the store", ArgsUsage: "NAME", Action: p.remove, OnUsageError: usageFailed},
+			p.runtimeCommand(),
 		},
 	}
 }
@@ -82,9 +84,9 @@ func (p *program) openStore(ctx context.Context, c *cli.Command) (context.Contex
 
 func noCommand(_ context.Context, c *cli.Command) error {
 	if c.Args().Present() {
-		return usagef("unknown command %q: there are import, ls, verify and rm", c.Args().First())
+		return usagef("unknown command %q: there are import, ls, verify, rm and runtime", c.Args().First())
 	}
-	return usagef("no command: there are import, ls, verify and rm")
+	return usagef("no command: there are import, ls, verify, rm and runtime")
 }
 
 func (p *program) importPackage(ctx context.Context, c *cli.Command) error {

@@ -153,14 +153,14 @@ func inspectFile(folder, name string, want Platform) error {
 	if err != nil {
 		return fmt.Errorf("library %s: %w; get libraries with: fetch runtime", f.Name(), err)
 	}
-	if err := runsOn(found, want); err != nil {
+	if err := RunsOn(found, want); err != nil {
 		return fmt.Errorf("the folder %s %w (%s); get libraries with: fetch runtime", folder, err, name)
 	}
 	return nil
 }
 
-// runsOn says whether want is among the platforms of a library.
-func runsOn(found []Platform, want Platform) error {
+// RunsOn says whether want is among the platforms of a library.
+func RunsOn(found []Platform, want Platform) error {
 	var names []string
 	for _, p := range found {
 		if p == want {
