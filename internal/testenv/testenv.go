@@ -32,6 +32,17 @@ func Packages(t testing.TB) string {
 	return dir
 }
 
+// Libllama returns the folder of llama.cpp's libraries that CUBBY_TEST_LIBLLAMA
+// names.
+func Libllama(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("CUBBY_TEST_LIBLLAMA")
+	if dir == "" {
+		t.Skip("CUBBY_TEST_LIBLLAMA does not name a folder of libllama's libraries")
+	}
+	return dir
+}
+
 // Root returns the module's folder: the nearest one up that holds go.mod.
 func Root(t testing.TB) string {
 	t.Helper()

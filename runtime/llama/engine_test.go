@@ -6,20 +6,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	"cubby/internal/testenv"
 	"cubby/models/checkpoint"
 	"cubby/runtime/engine"
 	"cubby/runtime/engine/enginetest"
 )
-
-// libraries is the folder of the libraries to test with.
-func libraries(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("CUBBY_TEST_LIBLLAMA")
-	if dir == "" {
-		t.Skip("CUBBY_TEST_LIBLLAMA does not name a folder of libllama's libraries")
-	}
-	return dir
-}
 
 // file writes a model as libllama reads it.
 func file(t testing.TB, m enginetest.Model) (path string, classes int) {
@@ -42,13 +33,13 @@ var families = []string{"llama", "qwen2", "qwen3", "gemma3"}
 
 func options(t testing.TB, m enginetest.Model) Options {
 	t.Helper()
-	dir := libraries(t)
+	dir := testenv.Libllama(t)
 	path, classes := file(t, m)
 	return Options{Libraries: dir, Model: path, Classes: classes, Threads: 2, GPULayers: AutoLayers, MainGPU: -1}
 }
 
 func TestConformance(t *testing.T) {
-	libraries(t)
+	testenv.Libllama(t)
 	enginetest.Suite{Tolerance: 0.005, Families: families, Open: func(t *testing.T, m enginetest.Model) engine.Engine {
 		e, err := New(enginetest.Tokens{}, options(t, m))
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"cubby/internal/testenv"
 	"cubby/labels"
 	"cubby/runtime/engine"
 	"cubby/runtime/engine/enginetest"
@@ -41,7 +42,7 @@ func hybrids(t *testing.T) []hybrid {
 func (h hybrid) open(t *testing.T) *Engine {
 	t.Helper()
 	e, err := New(hybridTokens{}, Options{
-		Libraries: libraries(t), Model: filepath.Join("testdata", h.Name+".gguf"), Threads: 2, GPULayers: AutoLayers, MainGPU: -1,
+		Libraries: testenv.Libllama(t), Model: filepath.Join("testdata", h.Name+".gguf"), Threads: 2, GPULayers: AutoLayers, MainGPU: -1,
 	})
 	if err != nil {
 		t.Fatal(err)

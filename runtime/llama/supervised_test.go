@@ -17,6 +17,7 @@ import (
 
 	"github.com/ebitengine/purego"
 
+	"cubby/internal/testenv"
 	"cubby/labels"
 	"cubby/runtime/engine"
 	"cubby/runtime/engine/enginetest"
@@ -58,7 +59,7 @@ func supervise(t testing.TB, m enginetest.Model) *Supervised {
 }
 
 func TestConformanceInAChild(t *testing.T) {
-	libraries(t)
+	testenv.Libllama(t)
 	enginetest.Suite{Tolerance: 0.005, Families: families, Open: func(t *testing.T, m enginetest.Model) engine.Engine {
 		return supervise(t, m)
 	}}.Run(t)
