@@ -60,7 +60,7 @@ func supervise(t testing.TB, m enginetest.Model) *Supervised {
 
 func TestConformanceInAChild(t *testing.T) {
 	testenv.Libllama(t)
-	enginetest.Suite{Tolerance: 0.005, Families: families, Open: func(t *testing.T, m enginetest.Model) engine.Engine {
+	enginetest.Suite{Tolerance: 0.005, Families: families(), Open: func(t *testing.T, m enginetest.Model) engine.Engine {
 		return supervise(t, m)
 	}}.Run(t)
 }
