@@ -37,7 +37,7 @@ var bans = []ban{
 // except lists who may import what a ban forbids to all around it: the engines that
 // ask a server of another program.
 var except = map[string][]string{
-	"net/http":          {"cubby/runtime/remote", "cubby/runtime/llamaserver", "cubby/runtime/ollama"},
+	"net/http":          {"cubby/runtime/remote", "cubby/runtime/llamaserver", "cubby/runtime/ollama", "cubby/runtime/chat"},
 	"github.com/ollama": {"cubby/runtime/ollama"},
 }
 
