@@ -15,16 +15,21 @@ import (
 // file writes a model as libllama reads it.
 func file(t testing.TB, m enginetest.Model) (path string, classes int) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "model.gguf")
+	ck := m.Checkpoint(t)
+	return writeGGUF(t, ck), len(ck.Config().Classes)
+}
+
+func writeGGUF(t testing.TB, ck checkpoint.Checkpoint) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "model.gguf")
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ck := m.Checkpoint(t)
 	if err := errors.Join(checkpoint.WriteGGUF(f, ck, true), f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return path, len(ck.Config().Classes)
+	return path
 }
 
 // families are those that llama.cpp computes as they are: it has no sliding window

@@ -104,8 +104,10 @@ func (s *Supervised) start(ctx context.Context) error {
 		err = s.load(ctx, c)
 	}
 	if err != nil {
-		s.pause = min(max(firstPause, 2*s.pause), lastPause)
-		s.next = time.Now().Add(s.pause)
+		if !killed(err) {
+			s.pause = min(max(firstPause, 2*s.pause), lastPause)
+			s.next = time.Now().Add(s.pause)
+		}
 		s.report(nil, err)
 		return err
 	}
@@ -118,6 +120,12 @@ func (s *Supervised) start(ctx context.Context) error {
 	}
 	go s.watch(c)
 	return nil
+}
+
+// killed says whether a child was killed from outside.
+func killed(err error) bool {
+	died, _ := errors.AsType[*errDied](err)
+	return died != nil && died.outside
 }
 
 // load has the child load the model and, where there was one, the prefix.
@@ -157,7 +165,8 @@ func (s *Supervised) watch(c *child) {
 		return
 	}
 	s.bury()
-	_ = s.start(context.Background()) // Probe tells why not, and the next pass tries again
+	for try := 1; try < outsideTries && killed(s.start(context.Background())); try++ {
+	} // Probe tells why there is none, and the next pass tries again
 }
 
 // bury forgets a child that has died.
@@ -233,20 +242,22 @@ func (s *Supervised) call(ctx context.Context, r request) (reply, error) {
 			return reply{}, errClosed
 		}
 		if s.child == nil {
-			if err := s.start(ctx); err != nil {
+			err := s.start(ctx)
+			if killed(err) && try < outsideTries {
+				continue
+			}
+			if err != nil {
 				return reply{}, &engine.UnavailableError{Err: err}
 			}
 		}
 		a, err := s.child.call(ctx, r)
-		died, _ := errors.AsType[*errDied](err)
-		if died == nil {
-			if err == nil {
-				s.report(&a, nil)
-			}
-			return a, err
+		if err == nil {
+			s.report(&a, nil)
 		}
-		s.bury()
-		if !died.outside || try == outsideTries {
+		if died, _ := errors.AsType[*errDied](err); died != nil {
+			s.bury()
+		}
+		if !killed(err) || try == outsideTries {
 			return a, err
 		}
 	}

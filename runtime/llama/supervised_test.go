@@ -109,7 +109,15 @@ func TestKilledChildLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := make(chan struct{})
-	killed := make(chan int)
+	killed := make(chan int, 1)
+	defer func() {
+		close(stop)
+		if n := <-killed; n == 0 {
+			t.Error("no child was killed: nothing was shown")
+		} else {
+			t.Logf("%d kills, %d loads", n, s.Info().Memory.Loads)
+		}
+	}()
 	go func() {
 		n := 0
 		for {
@@ -117,7 +125,7 @@ func TestKilledChildLosesNothing(t *testing.T) {
 			case <-stop:
 				killed <- n
 				return
-			case <-time.After(time.Duration(20+rand.IntN(150)) * time.Millisecond):
+			case <-time.After(time.Duration(5+rand.IntN(60)) * time.Millisecond):
 			}
 			children, _ := exec.Command("pgrep", "-P", strconv.Itoa(os.Getpid())).Output()
 			for _, f := range strings.Fields(string(children)) {
@@ -136,12 +144,6 @@ func TestKilledChildLosesNothing(t *testing.T) {
 		if out[0].Err != nil || !equal(out[0].Logits[0], want[0].Logits[0]) {
 			t.Fatalf("pass %d: got %+v, want %v", i, out[0], want[0].Logits)
 		}
-	}
-	close(stop)
-	if n := <-killed; n == 0 {
-		t.Error("no child was killed: nothing was shown")
-	} else {
-		t.Logf("%d kills, %d loads", n, s.Info().Memory.Loads)
 	}
 }
 
