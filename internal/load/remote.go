@@ -71,7 +71,7 @@ func uploaded(m *models.Model) (string, error) {
 		return "", err
 	}
 	if w.path != ownFile(m) {
-		return "", errors.New("Ollama needs a GGUF file with the tokenizer in it, and this model is none: create it there from the package, and name it with -engine-model")
+		return "", errors.New("the engine ollama needs a GGUF file with the tokenizer in it, and this model is none: create it there from the package, and name it with -engine-model")
 	}
 	return w.path, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -168,10 +167,7 @@ const tie = 0.05
 // Compare measures a against b.
 func Compare(a, b []labels.Distribution) (d Distance) {
 	for i := range a {
-		tv := 0.0
-		for j := range a[i] {
-			tv += math.Abs(a[i][j]-b[i][j]) / 2
-		}
+		tv := a[i].Distance(b[i])
 		d.Mean += tv / float64(len(a))
 		d.Worst = max(d.Worst, tv)
 		best, _ := a[i].Best()
