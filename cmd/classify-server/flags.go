@@ -178,11 +178,7 @@ func (p *program) open(shared *load.Shared) []func(*server.Metrics) (server.Back
 			o := p.local
 			o.BatchTokens, o.QueueTokens, o.TextTokens = p.batchTokens, p.queueSize, p.textTokens
 			o.Log, o.Name, o.Observer, o.Shared = p.log, name, m.Observer, shared
-			model, err := load.Model(ref, o)
-			if err != nil {
-				return nil, err
-			}
-			return model, nil
+			return load.Open(ref, o)
 		})
 	}
 	return list

@@ -14,11 +14,7 @@ import (
 type loader func(ref string, opt load.Options) (runtime.Backend, error)
 
 func loadModel(ref string, opt load.Options) (runtime.Backend, error) {
-	m, err := load.Model(ref, opt)
-	if err != nil {
-		return nil, err // not a Backend that holds a nil *Model
-	}
-	return m, nil
+	return load.Open(ref, opt)
 }
 
 // open opens the target that the flags name.

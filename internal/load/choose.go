@@ -21,10 +21,11 @@ const (
 	LibLlama    = "llama"       // llama.cpp's libllama, on CPU or GPU
 	Ollama      = "ollama"      // a running Ollama
 	LlamaServer = "llamaserver" // a running llama-server
+	Chat        = "chat"        // a chat model behind any server of OpenAI's protocol
 )
 
 // Engines lists them, the default first.
-func Engines() []string { return []string{Auto, Native, LibLlama, Ollama, LlamaServer} }
+func Engines() []string { return []string{Auto, Native, LibLlama, Ollama, LlamaServer, Chat} }
 
 func known(engine string) bool { return engine == "" || slices.Contains(Engines(), engine) }
 
@@ -36,6 +37,9 @@ const listTimeout = 30 * time.Second
 func choose(m *models.Model, opt Options) (kind, why string, err error) {
 	if !known(opt.Engine) {
 		return "", "", fmt.Errorf("no engine %q: there are %s", opt.Engine, strings.Join(Engines(), ", "))
+	}
+	if opt.Engine == Chat {
+		return "", "", errors.New("the engine chat runs no model of its own")
 	}
 	if opt.Engine != "" && opt.Engine != Auto {
 		return opt.Engine, "asked for", nil

@@ -215,7 +215,7 @@ func TestChoice(t *testing.T) {
 		{load.Options{Engine: load.LibLlama, Llama: load.Llama{Libraries: t.TempDir()}}, "", "fetch runtime"},
 		{load.Options{Engine: load.LibLlama, Llama: load.Llama{GPULayers: "many"}}, "", "-gpu-layers"},
 		{load.Options{Engine: load.LlamaServer, Remote: load.Remote{URL: "http://127.0.0.1:1"}}, "", "cannot be reached"},
-		{load.Options{Engine: load.Ollama, Remote: load.Remote{URL: "http://127.0.0.1:1"}}, "", "Ollama at"},
+		{load.Options{Engine: load.Ollama, Remote: load.Remote{URL: "http://127.0.0.1:1"}}, "", "the engine ollama needs a GGUF file"},
 	} {
 		name := fmt.Sprintf("%+v", tc.opt)
 		m, err := load.Model("demo", tc.opt)

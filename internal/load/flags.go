@@ -10,7 +10,7 @@ import (
 	"cubby/runtime/llama"
 )
 
-// keyVariable holds the API key of a llama-server that computes: among the
+// keyVariable holds the API key of a server that computes: among the
 // arguments it would show in process lists.
 const keyVariable = "CUBBY_ENGINE_KEY"
 
@@ -31,10 +31,11 @@ func (o *Options) Flags() []cli.Flag {
 		text("device", "llama: offload to the GPUs `NAMES`, with commas between them; all if not given", "", &o.Llama.Device),
 		text("main-gpu", "llama: use only the GPU number `N` of them, from 0", "", &o.Llama.MainGPU),
 		&cli.BoolFlag{Name: "in-process", Usage: "llama: load the libraries into this process, which then ends if they fail, instead of into a child", Sources: variable("in-process"), Destination: &o.Llama.InProcess},
-		text("engine-url", "ollama, llamaserver: `URL` of the server", "", &o.Remote.URL),
-		text("engine-model", "ollama: ask the server's model `NAME` instead of one created from this model's file", "", &o.Remote.Model),
+		text("engine-url", "ollama, llamaserver, chat: `URL` of the server", "", &o.Remote.URL),
+		text("engine-model", "ollama, chat: ask the server's model `NAME`, for ollama instead of one created from this model's file", "", &o.Remote.Model),
+		text("engine-job", "chat: `FILE` job_description.json with the task and its labels, instead of the labels of -model", "", &o.Remote.Job),
 		&cli.BoolFlag{Name: "engine-pull", Usage: "ollama: let the server download -engine-model", Sources: variable("engine-pull"), Destination: &o.Remote.Pull},
-		&cli.IntFlag{Name: "engine-slots", Usage: "ollama, llamaserver: ask at most `N` questions at once; 0 for the server's number, or 4", Sources: variable("engine-slots"), Destination: &o.Remote.Slots},
+		&cli.IntFlag{Name: "engine-slots", Usage: "ollama, llamaserver, chat: ask at most `N` questions at once; 0 for the server's number, or 4", Sources: variable("engine-slots"), Destination: &o.Remote.Slots},
 		&cli.DurationFlag{Name: "engine-keep-alive", Usage: "ollama: keep the model loaded for `TIME` behind a question; less than 0 for ever, 0 for the server's own", Sources: variable("engine-keep-alive"), Destination: &o.Remote.KeepAlive},
 	}
 }

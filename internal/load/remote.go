@@ -15,8 +15,9 @@ import (
 // choose the defaults.
 type Remote struct {
 	URL       string        // of the server
-	Key       string        // that llama-server asks for
-	Model     string        // of Ollama's, instead of one created from this model's file
+	Key       string        // that llama-server or a chat server asks for
+	Model     string        // the server's name: of Ollama's, instead of one created from this model's file; of a chat server's
+	Job       string        // file with the task and labels for a chat model; empty for the model's labels
 	Pull      bool          // Ollama may download it
 	KeepAlive time.Duration // of the model in Ollama
 	Slots     int           // most questions at once

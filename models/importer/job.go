@@ -37,6 +37,31 @@ func parseJob(data []byte) ([]labels.Label, error) {
 	return list, nil
 }
 
+// Job is what a job description says of a task.
+type Job struct {
+	Task   string // empty where it says nothing
+	Labels []labels.Label
+}
+
+// ReadJob reads a job description.
+func ReadJob(file string) (j Job, err error) {
+	data, err := readJob(file)
+	if err == nil {
+		j.Labels, err = parseJob(data)
+	}
+	if err != nil {
+		return j, fmt.Errorf("%s: %w", file, err)
+	}
+	var head struct {
+		Task string `json:"task_description"`
+	}
+	if err := json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &head); err != nil {
+		return j, fmt.Errorf("%s: task_description: %w", file, err)
+	}
+	j.Task = head.Task
+	return j, nil
+}
+
 // onlyValue returns the value of a key that a JSON object has exactly once.
 func onlyValue(data []byte, name string) (value json.RawMessage, err error) {
 	if !json.Valid(data) {
