@@ -67,6 +67,8 @@ const (
 	// unsure is the least that is left for what is not told: what is missing of 1
 	// drowns in the rounding of the told.
 	unsure = 1e-6
+	// tieBreak makes the label that was said the best of equals.
+	tieBreak = 1e-12
 )
 
 // walk is how far the generated tokens were followed.
@@ -235,7 +237,7 @@ func (w *walk) share(to []int, p float64) {
 // finish gives what is left of the path to the label that was said.
 func (w *walk) finish() {
 	k := float64(len(w.live))
-	w.dist[w.answer.label] += w.path
+	w.dist[w.answer.label] += w.path + tieBreak
 	w.unresolved += w.path * (1 - 1/k)
 	sum := 0.0
 	for _, p := range w.dist {
