@@ -64,9 +64,9 @@ func secure(u *url.URL) error {
 // remote is a file to download. Of its size and digest what is known is checked.
 type remote struct {
 	url    string
-	size   int64         // 0 where unknown
-	sha256 models.Digest // zero where unknown
-	limit  int64         // most bytes where the size is unknown; 0 for those of an archive
+	size   int64          // 0 where unknown
+	sha256 *models.Digest // nil where unknown
+	limit  int64          // most bytes where the size is unknown; 0 for those of an archive
 }
 
 // download is one file on its way.
@@ -102,7 +102,7 @@ func get(ctx context.Context, c *http.Client, want remote, file string) error {
 	if err != nil {
 		return err
 	}
-	if got := models.Digest(d.hash.Sum(nil)); want.sha256 != (models.Digest{}) && got != want.sha256 {
+	if got := models.Digest(d.hash.Sum(nil)); want.sha256 != nil && got != *want.sha256 {
 		return &ChecksumError{want.url, fmt.Sprintf("its SHA-256 is %s, not %s", got.Hex(), want.sha256.Hex())}
 	}
 	return nil
@@ -268,7 +268,7 @@ func (d *download) broken(ctx context.Context, err error) error {
 // fetchURL downloads an archive from an address of the user's.
 func (in *installer) fetchURL(ctx context.Context) ([]part, error) {
 	in.say("downloading %s", in.URL)
-	file, err := in.download(ctx, remote{url: in.URL, sha256: in.SHA256})
+	file, err := in.download(ctx, remote{url: in.URL, sha256: &in.SHA256})
 	if err != nil {
 		return nil, err
 	}

@@ -408,8 +408,7 @@ func TestReplace(t *testing.T) {
 	first := file(t, "first.tgz", makeTgz(t, set("x/")))
 	second := file(t, "second.tgz", makeTgz(t, append(set("x/"), entry{name: "x/libmore.so", data: fake("more")})))
 	opt := Options{Home: home, Paths: []string{first}}
-	r, err := Install(t.Context(), opt)
-	if err != nil {
+	if _, err := Install(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	opt.Paths = []string{second}
@@ -417,8 +416,9 @@ func TestReplace(t *testing.T) {
 		t.Errorf("other files without -replace: %v", err)
 	}
 	opt.Replace = true
-	if r, err = Install(t.Context(), opt); err != nil || r.Already || !slices.Contains(names(r.Runtime), "libmore.so") {
-		t.Errorf("with -replace: %+v, %v", r, err)
+	r, err := Install(t.Context(), opt)
+	if err != nil || r.Already || !slices.Contains(names(r.Runtime), "libmore.so") {
+		t.Fatalf("with -replace: %+v, %v", r, err)
 	}
 	checkStore(t, home, 1)
 	victim := filepath.Join(r.Folder, "libmore.so")

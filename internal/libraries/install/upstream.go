@@ -128,7 +128,7 @@ func (a asset) remote() (remote, error) {
 	if err != nil || a.Size <= 0 || a.Size > maxArchive {
 		return remote{}, &NetworkError{From: a.URL, Problem: fmt.Sprintf("the release gives no usable size and SHA-256 for it: %d, %.80q", a.Size, a.Digest), final: true}
 	}
-	return remote{url: a.URL, size: a.Size, sha256: d}, nil
+	return remote{url: a.URL, size: a.Size, sha256: &d}, nil
 }
 
 func (in *installer) asset(ctx context.Context, a asset) (part, error) {
@@ -138,7 +138,7 @@ func (in *installer) asset(ctx context.Context, a asset) (part, error) {
 	}
 	in.say("downloading %s (%.1f MiB)", a.Name, float64(a.Size)/(1<<20))
 	file, err := in.download(ctx, want)
-	return part{file, libraries.Source{From: a.URL, SHA256: want.sha256}}, err
+	return part{file, libraries.Source{From: a.URL, SHA256: *want.sha256}}, err
 }
 
 // Names of archives: llama-TAG-bin-SYSTEM-ARCH.tar.gz, with the device in SYSTEM.
