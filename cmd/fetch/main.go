@@ -23,7 +23,7 @@ func main() {
 
 // run is the program: it returns one of the exit codes.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := &program{stdout: stdout, stderr: stderr, record: load.Canary}
+	p := &program{stdout: stdout, stderr: stderr, record: load.Recorder}
 	err := p.command().Run(ctx, args)
 	if err != nil {
 		fmt.Fprintln(stderr, "fetch:", err)
@@ -35,8 +35,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 type program struct {
 	stdout, stderr io.Writer
 	store          *models.Store
-	// record scores the canary of a model that is being imported; nil for none.
-	record func(context.Context, *models.Model) (*models.Canary, error)
+	// record returns what scores the canary of a model that is being imported into a
+	// store.
+	record func(home string) func(context.Context, *models.Model) (*models.Canary, error)
 }
 
 // command builds the command line. Flags may stand before or behind the
@@ -100,7 +101,7 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 		return usageError{err}
 	}
 	res, err := importer.Import(ctx, p.store, importer.Options{
-		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Record: p.record,
+		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Record: p.record(p.store.Root()),
 	})
 	if err != nil {
 		return err

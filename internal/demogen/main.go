@@ -67,7 +67,7 @@ func canary(m *models.Manifest) (*models.Canary, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := load.Canary(context.Background(), opened)
+	c, err := load.Recorder("")(context.Background(), opened)
 	return c, errors.Join(err, opened.Close())
 }
 

@@ -82,15 +82,17 @@ func Opened(m *models.Model, opt Options) (*runtime.Model, error) {
 	return r, nil
 }
 
-// Canary scores the canary of a model that is being imported; the caller keeps
-// the model.
-func Canary(ctx context.Context, m *models.Model) (*models.Canary, error) {
-	eng, err := newEngine(m, Options{})
-	if err != nil {
-		return nil, err
+// Recorder returns what scores the canary of a model that is being imported into
+// the store home; the caller keeps the model.
+func Recorder(home string) func(context.Context, *models.Model) (*models.Canary, error) {
+	return func(ctx context.Context, m *models.Model) (*models.Canary, error) {
+		eng, err := newEngine(m, Options{Home: home, Llama: Llama{GPULayers: "0"}})
+		if err != nil {
+			return nil, err
+		}
+		c, err := runtime.RecordCanary(ctx, m, eng.Engine)
+		return c, errors.Join(err, eng.Close())
 	}
-	c, err := runtime.RecordCanary(ctx, m, eng.Engine)
-	return c, errors.Join(err, eng.Close())
 }
 
 func start(m *models.Model, opt Options) (*runtime.Model, error) {
