@@ -61,6 +61,7 @@ func TestFaults(t *testing.T) {
 		"no label":            {reply(`{"message":{"content":"{\"label\":\"SECRET\"}"},"finish_reason":"stop"}`), runtime.CodeEngineFailed, "none of the labels", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFake(t)
 			b := f.open(t, func(o *Options) { o.KeyFrom, o.Timeout, o.Slots = "the variable MY_KEY", time.Second, 1 })
 			f.completions.Always(c.fault)
