@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"cubby/internal/libraries"
+	"cubby/internal/libraries/install"
 	"cubby/internal/testenv"
 	"cubby/models"
 	"cubby/models/importer"
@@ -41,7 +43,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("DEMO", filepath.Join(testenv.Root(t), "models", "demo", "model.gguf"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"tar": makeTar, "exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"tar": makeTar, "exits": exits, "libraries": makeLibraries, "break": breakFile, "names": setName},
 	})
 }
 
@@ -107,6 +109,11 @@ func TestExitCodes(t *testing.T) {
 		{"disk full", live, wrap(&fs.PathError{Op: "write", Err: syscall.ENOSPC}), exitDisk},
 		{"disk full in an archive", live, wrap(&importer.ArchiveError{Err: syscall.ENOSPC}), exitDisk},
 		{"archive", live, wrap(&importer.ArchiveError{Reason: "x"}), exitArchive},
+		{"library damaged", live, wrap(&libraries.DamageError{}), exitChecksum},
+		{"other bytes downloaded", live, wrap(&install.ChecksumError{}), exitChecksum},
+		{"network", live, wrap(&install.NetworkError{}), exitNetwork},
+		{"disk full in a download", live, wrap(&install.NetworkError{Err: syscall.ENOSPC}), exitDisk},
+		{"no libraries", live, libraries.ErrNone, exitFailure},
 		{"interrupted", canceled, wrap(context.Canceled), exitInterrupted},
 	} {
 		if got := exitCode(c.ctx, c.err); got != c.want {
