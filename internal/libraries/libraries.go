@@ -203,18 +203,12 @@ func Find(home, kind string) (Runtime, error) {
 	if kind != "" {
 		want = []string{kind}
 	}
-	var damaged error
 	for _, k := range want {
 		r := Open(filepath.Join(Parent(home), NameOf(Version, k, Local())))
-		if r.Err == nil {
-			return r, nil
+		if _, err := os.Lstat(r.Folder); errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		if _, err := os.Lstat(r.Folder); err == nil && damaged == nil {
-			damaged = r.Err
-		}
-	}
-	if damaged != nil {
-		return Runtime{}, damaged
+		return r, r.Err // damage to the best is told: the second best is slower
 	}
 	return Runtime{}, none(home, kind)
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -185,27 +186,48 @@ func (in *installer) install(ctx context.Context, parts []part) (*Result, error)
 			return nil, fmt.Errorf("%s is installed already, from %s, and whole; to install this instead, add: -replace", old.Name, old.Source[0].From)
 		}
 	}
+	if err := b.Verify(); err != nil { // what the disk gave back, before anyone sees it
+		return nil, err
+	}
 	if err := in.commit(b.Folder, dst); err != nil {
 		return nil, err
 	}
-	r := libraries.Open(dst)
-	if err := r.Verify(); err != nil {
-		return nil, err
-	}
-	return &Result{Runtime: r, Notes: notes(r)}, nil
+	b.Folder = dst
+	return &Result{Runtime: b, Notes: notes(b)}, nil
 }
 
-// commit renames a finished set to its place. What was there goes first, to where
-// it is deleted; processes that have loaded it keep it.
+// commit renames a finished set to its place. What is there goes away first, to
+// where it is deleted; processes that have loaded it keep it. A whole set that
+// another process has put there meanwhile is as good, and stays.
 func (in *installer) commit(built, dst string) error {
 	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
 		return err
 	}
-	if err := os.Rename(dst, filepath.Join(in.stage, "replaced")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	err := os.Rename(built, dst)
+	if err != nil && !in.Replace && libraries.Open(dst).Verify() == nil {
+		return nil
 	}
-	if err := os.Rename(built, dst); err != nil {
+	if err != nil {
+		err = in.exchange(built, dst)
+	}
+	if err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(dst))
+}
+
+// exchange puts a set in the place of another one, which comes back if that fails.
+func (in *installer) exchange(built, dst string) error {
+	replaced := filepath.Join(in.stage, "replaced")
+	if err := os.Rename(dst, replaced); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err := os.Rename(built, dst)
+	if err == nil {
+		return nil
+	}
+	if back := os.Rename(replaced, dst); back != nil && !errors.Is(back, fs.ErrNotExist) {
+		return errors.Join(err, back)
+	}
+	return err
 }

@@ -432,6 +432,26 @@ func TestReplace(t *testing.T) {
 	checkStore(t, home, 1)
 }
 
+// Several processes may install the same at once.
+func TestInstallAtOnce(t *testing.T) {
+	home := t.TempDir()
+	path := file(t, "a.tgz", makeTgz(t, set("x/")))
+	errs := make(chan error)
+	const n = 8
+	for range n {
+		go func() {
+			_, err := Install(t.Context(), Options{Home: home, Paths: []string{path}})
+			errs <- err
+		}()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	checkStore(t, home, 1)
+}
+
 func TestInstallInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
