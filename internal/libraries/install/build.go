@@ -45,19 +45,14 @@ func (in *installer) build(ctx context.Context, parts []part) (r libraries.Runti
 		return r, err
 	}
 	defer root.Close()
-	for _, name := range slices.Sorted(maps.Keys(chosen)) {
-		f, err := place(ctx, root, name, chosen[name].tree.dir, chosen[name].path)
-		if err != nil {
-			return r, err
+	for _, files := range []map[string]library{chosen, licences} {
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			f, err := place(ctx, root, name, files[name])
+			if err != nil {
+				return r, err
+			}
+			r.Files = append(r.Files, f)
 		}
-		r.Files = append(r.Files, f)
-	}
-	for _, name := range slices.Sorted(maps.Keys(licences)) {
-		f, err := place(ctx, root, name, licences[name].tree.dir, licences[name].path)
-		if err != nil {
-			return r, err
-		}
-		r.Files = append(r.Files, f)
 	}
 	text, err := write(root, llamaLicenceName, strings.NewReader(string(llamaLicence)))
 	if err != nil {
@@ -83,7 +78,7 @@ func (in *installer) choose(ctx context.Context, parts []part) (chosen, licences
 		if err != nil {
 			return nil, nil, err
 		}
-		dir := ""
+		dir := "" // all folders of a part that adds something
 		if n == 0 {
 			if dir, err = t.home(); err != nil {
 				return nil, nil, fmt.Errorf("%s: %w", p.source.From, err)
@@ -93,13 +88,14 @@ func (in *installer) choose(ctx context.Context, parts []part) (chosen, licences
 		if len(found) == 0 {
 			return nil, nil, fmt.Errorf("%s: there are no libraries in it", p.source.From)
 		}
+		dir = path.Dir(found[0].path)
 		for _, l := range found {
 			if other, ok := chosen[l.name()]; ok && other.tree == t {
 				return nil, nil, fmt.Errorf("%s: it holds %s twice: %s and %s", p.source.From, l.name(), other.path, l.path)
 			}
 			chosen[l.name()] = l
 		}
-		for _, f := range t.licences(cmpDir(dir, found)) {
+		for _, f := range t.licences(dir) {
 			name := path.Base(f)
 			if _, ok := licences[name]; ok || name == llamaLicenceName {
 				name = fmt.Sprintf("%s.%d", name, n+1)
@@ -108,14 +104,6 @@ func (in *installer) choose(ctx context.Context, parts []part) (chosen, licences
 		}
 	}
 	return chosen, licences, nil
-}
-
-// cmpDir is the folder that a part's libraries are in.
-func cmpDir(dir string, found []library) string {
-	if dir == "" {
-		return path.Dir(found[0].path)
-	}
-	return dir
 }
 
 // describe checks the chosen libraries and says what they are.
@@ -216,13 +204,13 @@ func hasNVIDIA() bool {
 }
 
 // place copies a file of a tree into the set.
-func place(ctx context.Context, root *os.Root, name, dir, file string) (models.File, error) {
-	in, err := os.OpenRoot(dir)
+func place(ctx context.Context, root *os.Root, name string, l library) (models.File, error) {
+	in, err := os.OpenRoot(l.tree.dir)
 	if err != nil {
 		return models.File{}, err
 	}
 	defer in.Close()
-	f, err := in.Open(filepath.FromSlash(file))
+	f, err := in.Open(filepath.FromSlash(l.path))
 	if err != nil {
 		return models.File{}, err
 	}

@@ -8,7 +8,6 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -187,6 +186,3 @@ func checkNPM(ctx context.Context, file string, p npmPackage) error {
 	}
 	return nil
 }
-
-// errNoAsset is in the chain of errors about a release that lacks what is wanted.
-var errNoAsset = errors.New("the release has no such archive")

@@ -32,6 +32,9 @@ type asset struct {
 	URL    string `json:"browser_download_url"`
 }
 
+// errNoAsset is in the chain of errors about a release that lacks what is wanted.
+var errNoAsset = errors.New("the release has no such archive")
+
 // nightlyName is the one file of a numbered release of llama.cpp: it names the
 // nightly release, of the same commit, that has the archives.
 const nightlyName = "nightly-tag.txt"
