@@ -145,7 +145,7 @@ func (d *download) try(parent context.Context) error {
 	}
 	resp, err := d.client.Do(req)
 	if err != nil {
-		return d.broken(parent, err)
+		return d.broken(parent, "no answer came", err)
 	}
 	defer resp.Body.Close()
 	if err := d.answer(resp); err != nil {
@@ -162,10 +162,10 @@ func (d *download) try(parent context.Context) error {
 		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
 			err = cause
 		}
-		return d.broken(parent, err)
+		return d.broken(parent, "the download broke off", err)
 	}
 	if d.size > 0 && d.have < d.size {
-		return d.broken(parent, fmt.Errorf("it ended behind %d of %d bytes", d.have, d.size))
+		return d.broken(parent, "the download broke off", fmt.Errorf("it ended behind %d of %d bytes", d.have, d.size))
 	}
 	return nil
 }
@@ -254,7 +254,7 @@ func isLocal(err error) bool {
 }
 
 // broken is an error on the way, unless the caller gave up.
-func (d *download) broken(ctx context.Context, err error) error {
+func (d *download) broken(ctx context.Context, problem string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -262,7 +262,7 @@ func (d *download) broken(ctx context.Context, err error) error {
 	if errors.As(err, &u) {
 		err = u.Err // its text repeats the address
 	}
-	return &NetworkError{From: d.url, Problem: "the download broke off", Err: err}
+	return &NetworkError{From: d.url, Problem: problem, Err: err}
 }
 
 // fetchURL downloads an archive from an address of the user's.

@@ -90,6 +90,8 @@ func (o Options) Check() error {
 	switch given := len(o.Paths) > 0; {
 	case o.Kind != "" && !slices.Contains(libraries.Kinds(), o.Kind):
 		return fmt.Errorf("there are no libraries of kind %.80q: kinds are %s", o.Kind, strings.Join(libraries.Kinds(), ", "))
+	case o.Kind == libraries.Metal && libraries.Local().OS != "darwin":
+		return errors.New("metal is a kind of macOS; others are " + strings.Join(libraries.Kinds()[1:], ", "))
 	case o.From != "" && o.From != NPM && o.From != Upstream:
 		return fmt.Errorf("libraries come from %s or %s, or a path, not from %.80q", NPM, Upstream, o.From)
 	case given && (o.From != "" || o.URL != "") || o.From != "" && o.URL != "":

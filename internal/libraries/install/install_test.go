@@ -318,7 +318,7 @@ func TestStaleStagingIsCleared(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	for _, o := range []Options{
-		{Kind: "abacus"}, {From: "mars"}, {From: NPM, Paths: []string{"x"}}, {URL: "https://x", Paths: []string{"x"}}, {URL: "https://x"}, {From: NPM, URL: "https://x"},
+		{Kind: "abacus"}, {Kind: map[bool]string{true: "abacus", false: libraries.Metal}[libraries.Local().OS == "darwin"]}, {From: "mars"}, {From: NPM, Paths: []string{"x"}}, {URL: "https://x", Paths: []string{"x"}}, {URL: "https://x"}, {From: NPM, URL: "https://x"},
 	} {
 		if o.Check() == nil {
 			t.Errorf("%+v is taken", o)
