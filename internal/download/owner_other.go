@@ -1,0 +1,5 @@
+//go:build !unix
+
+package download
+
+func processLives(int) bool { return true }
