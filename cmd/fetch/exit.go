@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"cubby/internal/libraries"
 	"cubby/internal/libraries/install"
+	"cubby/internal/platform"
 	"cubby/models"
 	"cubby/models/importer"
 
@@ -23,12 +25,13 @@ const (
 	exitChecksum    = 4   // a stored file is not what was installed, or a downloaded one not what was published
 	exitDisk        = 5   // the disk is full or cannot be written
 	exitArchive     = 6   // the archive is damaged, or refused as unsafe
+	exitAuth        = 8   // the platform does not take the login, or there is none
 	exitInterrupted = 130 // stopped by a signal; nothing was installed
 )
 
 const exitCodes = `Exit codes: 0 done; 1 the package cannot be installed, or no such model; 2 wrong command line;
 3 a download failed; 4 a stored file is damaged, or a downloaded one is not what was published; 5 the disk is full or
-cannot be written; 6 the archive is damaged or refused; 130 interrupted, with nothing installed.`
+cannot be written; 6 the archive is damaged or refused; 8 there is no login that the platform takes; 130 interrupted, with nothing installed.`
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
@@ -55,11 +58,13 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUsage
 	case ctx.Err() != nil:
 		return exitInterrupted
-	case isDisk(err):
+	case isAny(err, diskErrors...):
 		return exitDisk
 	case errors.As(err, &damage), errors.As(err, &damaged), errors.As(err, &sum):
 		return exitChecksum
-	case errors.As(err, &network):
+	case isAny(err, platform.Auth, platform.NoLogin, platform.BadLogin):
+		return exitAuth
+	case errors.As(err, &network), isAny(err, platform.Network, platform.Server, platform.RateLimit, platform.Unreadable):
 		return exitNetwork
 	case errors.As(err, &archive):
 		return exitArchive
@@ -67,11 +72,6 @@ func exitCode(ctx context.Context, err error) int {
 	return exitFailure
 }
 
-func isDisk(err error) bool {
-	for _, e := range diskErrors {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 }

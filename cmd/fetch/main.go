@@ -23,7 +23,7 @@ func main() {
 
 // run is the program: it returns one of the exit codes.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := &program{stdout: stdout, stderr: stderr, record: load.Recorder}
+	p := &program{stdin: os.Stdin, stdout: stdout, stderr: stderr, record: load.Recorder}
 	err := p.command().Run(ctx, args)
 	if err != nil {
 		fmt.Fprintln(stderr, "fetch:", err)
@@ -33,6 +33,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // program is one run of the command line.
 type program struct {
+	stdin          *os.File
 	stdout, stderr io.Writer
 	store          *models.Store
 	// record returns what scores the canary of a model that is being imported into a
@@ -62,12 +63,16 @@ func (p *program) command() *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the model in the store"},
 					&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when job_description.json is neither in the package nor beside it"},
+					&cli.StringFlag{Name: "base", Usage: "`FOLDER` of the base model from the Hugging Face hub, for a package that holds only an adapter"},
 				},
 				Action: p.importPackage, OnUsageError: usageFailed,
 			},
 			{Name: "ls", Usage: "list the models of the store", Action: p.list, OnUsageError: usageFailed},
 			{Name: "verify", Usage: "hash the files of a model, or of all", ArgsUsage: "[NAME]", Action: p.verify, OnUsageError: usageFailed},
 			{Name: "rm", Usage: "remove a model from the store", ArgsUsage: "NAME", Action: p.remove, OnUsageError: usageFailed},
+			p.loginCommand(),
+			p.logoutCommand(),
+			p.listCommand(),
 			p.runtimeCommand(),
 		},
 	}
@@ -85,9 +90,9 @@ func (p *program) openStore(ctx context.Context, c *cli.Command) (context.Contex
 
 func noCommand(_ context.Context, c *cli.Command) error {
 	if c.Args().Present() {
-		return usagef("unknown command %q: there are import, ls, verify, rm and runtime", c.Args().First())
+		return usagef("unknown command %q: there are login, logout, list, import, ls, verify, rm and runtime", c.Args().First())
 	}
-	return usagef("no command: there are import, ls, verify, rm and runtime")
+	return usagef("no command: there are login, logout, list, import, ls, verify, rm and runtime")
 }
 
 func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
@@ -102,9 +107,13 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	}
 	res, err := importer.Import(ctx, p.store, importer.Options{
 		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Record: p.record(p.store.Root()),
+		Base: c.String("base"), Bases: importer.HubCache{},
 	})
 	if err != nil {
 		return err
+	}
+	for _, w := range res.Warnings {
+		fmt.Fprintln(p.stderr, "warning:", w)
 	}
 	fmt.Fprintf(p.stdout, "installed %s: %d labels, %s, %s\n", res.Manifest.Name, len(res.Manifest.Labels), size(&res.Manifest), res.Digest)
 	if note := res.Manifest.Source.Note; note != "" {
