@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -41,6 +42,17 @@ func HFVocab(config []byte) (int, bool) {
 		return 0, false
 	}
 	return *h.Vocab, true
+}
+
+// HFTied reports whether by a config.json the embedding is the output matrix too.
+func HFTied(config []byte) bool {
+	if h, err := parseHFConfig(config); err == nil {
+		return or(h.Tied, h.tied)
+	}
+	var said struct { // of a family that is not known here
+		Tied bool `json:"tie_word_embeddings"`
+	}
+	return json.Unmarshal(config, &said) == nil && said.Tied
 }
 
 func fromHF(h hfConfig, files []*safetensors.File) (*weights, error) {

@@ -44,7 +44,12 @@ func copyFile(ctx context.Context, stage *models.Stage, dir, name string) error 
 	if !fs.ValidPath(name) {
 		return fmt.Errorf("%q is not a path inside the folder", name)
 	}
-	f, err := os.Open(filepath.Join(dir, filepath.FromSlash(name)))
+	return writeFrom(ctx, stage, name, filepath.Join(dir, filepath.FromSlash(name)))
+}
+
+// writeFrom puts any file into the model.
+func writeFrom(ctx context.Context, stage *models.Stage, name, file string) error {
+	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}

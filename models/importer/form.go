@@ -24,6 +24,7 @@ type form struct {
 	weights string   // path in the package; the first of several shards
 	keep    []string // paths in the package, weights included
 	config  hfConfig // of safetensors weights
+	merging *merging // of an adapter without its base, once that is found
 }
 
 // inAdapter reports whether a file belongs to a LoRA adapter.
@@ -51,7 +52,7 @@ func (p *pack) detect() (form, error) {
 		return p.safetensors(shards)
 	}
 	if len(p.find(inAdapter)) > 0 {
-		return form{}, errors.New("it holds only a LoRA adapter: the base model's weights are not inside, and importing an adapter alone is not supported yet; use a package with merged weights or a GGUF file")
+		return p.adapter()
 	}
 	return form{}, errors.New("it holds no model: neither a .gguf nor a .safetensors file")
 }
@@ -96,12 +97,13 @@ var documents = []string{"LICENSE", "LICENSE.txt", "LICENSE.md", "TEACHER_LICENS
 // maxDocument is the largest document that is kept, in bytes.
 const maxDocument = 4 << 20
 
-// extras lists the documents of the package.
-func (p *pack) extras() []string {
+// extras lists the documents of the package. Those of an adapter count only where
+// it is all there is.
+func (p *pack) extras(ofAdapter bool) []string {
 	var names []string
 	for _, base := range documents {
 		for _, f := range p.files {
-			if path.Base(f.Path) == base && f.Size <= maxDocument && !inAdapter(f.Path) {
+			if path.Base(f.Path) == base && f.Size <= maxDocument && (ofAdapter || !inAdapter(f.Path)) {
 				names = append(names, f.Path)
 				break
 			}

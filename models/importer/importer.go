@@ -24,6 +24,10 @@ type Options struct {
 	// Job is the file with the labels; empty for the job_description.json in
 	// the package or beside it.
 	Job string
+	// Base is the folder of the base model, as the Hugging Face hub hands it out, for
+	// a package that holds only an adapter. Where it is empty, Bases is asked.
+	Base  string
+	Bases Bases
 	// Record scores a canary text on the model, which is not visible to others
 	// yet. Nil records none, and a server can then not prove its readiness.
 	Record func(context.Context, *models.Model) (*models.Canary, error)
@@ -33,6 +37,8 @@ type Options struct {
 type Result struct {
 	Digest   models.Digest
 	Manifest models.Manifest
+	// Warnings are what the user should know that stopped nothing.
+	Warnings []string
 }
 
 // Import installs a package. Either all of it becomes visible in the store, or
@@ -49,7 +55,7 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 		return res, err
 	}
 	defer func() { err = errors.Join(err, stage.Discard()) }()
-	m, err := assemble(ctx, stage, o)
+	m, warnings, err := assemble(ctx, stage, o)
 	if err != nil {
 		return res, err
 	}
@@ -60,32 +66,41 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 		return res, err
 	}
 	d, err := stage.Commit(m)
-	return Result{Digest: d, Manifest: m}, err
+	return Result{Digest: d, Manifest: m, Warnings: warnings}, err
 }
 
 // assemble puts the model's files into the stage and returns their manifest.
-func assemble(ctx context.Context, stage *models.Stage, o Options) (models.Manifest, error) {
+func assemble(ctx context.Context, stage *models.Stage, o Options) (m models.Manifest, warnings []string, err error) {
 	if isModelFolder(o.Path) {
-		return modelFolder(ctx, stage, o)
+		m, err = modelFolder(ctx, stage, o)
+		return m, nil, err
 	}
 	p, err := openPack(ctx, stage, o.Path)
 	if err != nil {
-		return models.Manifest{}, err
+		return models.Manifest{}, nil, err
 	}
-	m, err := p.build(ctx, o)
+	m, err = p.build(ctx, o)
 	if err != nil {
-		return m, fmt.Errorf("%s: %w", o.Path, err)
+		return m, nil, fmt.Errorf("%s: %w", o.Path, err)
 	}
-	return m, nil
+	return m, p.warnings, nil
 }
 
 // build moves the package's files into the stage and writes their manifest.
-func (p *pack) build(ctx context.Context, o Options) (models.Manifest, error) {
+func (p *pack) build(ctx context.Context, o Options) (m models.Manifest, err error) {
 	f, err := p.detect()
 	if err != nil {
-		return models.Manifest{}, err
+		return m, err
 	}
-	m := models.Manifest{
+	if f.merging != nil {
+		defer func() { err = errors.Join(err, f.merging.close()) }()
+		if err := p.findBase(ctx, &f, o); err != nil {
+			return m, err
+		}
+	} else if o.Base != "" {
+		p.warn("the package holds whole weights: the base %s is not used", o.Base)
+	}
+	m = models.Manifest{
 		Schema:  models.SchemaVersion,
 		Name:    o.Name,
 		Weights: path.Base(f.weights),
@@ -98,6 +113,9 @@ func (p *pack) build(ctx context.Context, o Options) (models.Manifest, error) {
 		err = p.classifier(ctx, f, &m)
 	} else {
 		err = p.generative(ctx, f, &m)
+	}
+	if err == nil && f.merging != nil {
+		m.Source.Note = strings.Join(nonEmpty(f.merging.note(), m.Source.Note), "; ")
 	}
 	m.Files = p.stage.Files()
 	return m, err
@@ -194,7 +212,15 @@ func (conv conversation) answer() models.Answer {
 // keepAll puts the form's files and the documents into the model, flat.
 func (p *pack) keepAll(ctx context.Context, f form) error {
 	taken := map[string]bool{models.ManifestName: true}
-	for _, name := range append(f.keep, p.extras()...) {
+	if f.merging != nil {
+		if err := f.merging.keep(ctx, p.stage); err != nil {
+			return err
+		}
+		for _, file := range p.stage.Files() {
+			taken[file.Path] = true
+		}
+	}
+	for _, name := range append(f.keep, p.extras(f.merging != nil)...) {
 		base := path.Base(name)
 		if taken[base] {
 			continue

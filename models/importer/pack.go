@@ -26,6 +26,12 @@ type pack struct {
 	files  []models.File // sorted by depth, then path; digests only from a tar
 	stage  *models.Stage
 	isTar  bool
+
+	warnings []string
+}
+
+func (p *pack) warn(format string, args ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
 }
 
 // openPack lists a folder, or unpacks a tar into the stage.
@@ -129,7 +135,12 @@ func (p *pack) path(name string) string { return filepath.Join(p.dir, filepath.F
 
 // read returns a small file whole.
 func (p *pack) read(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(p.path(name))
+	return readSmall(p.path(name), name, limit)
+}
+
+// readSmall reads a file whole, which errors call by its name.
+func readSmall(file, name string, limit int64) ([]byte, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
@@ -149,12 +160,7 @@ func (p *pack) keep(ctx context.Context, name, as string) error {
 		f.Path = as
 		return p.stage.Adopt(name, f)
 	}
-	f, err := os.Open(p.path(name))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return p.stage.Write(ctx, as, f)
+	return writeFrom(ctx, p.stage, as, p.path(name))
 }
 
 // job returns the content of the job description: of the named file, or of the

@@ -130,7 +130,11 @@ const maxTokenizer = 64 << 20
 
 // rawPrompt is what the tokenizer itself puts around a raw text.
 func (p *pack) rawPrompt(f form) (models.Prompt, error) {
-	data, err := p.read(path.Join(path.Dir(f.weights), tokenizerName), maxTokenizer)
+	file := p.path(path.Join(path.Dir(f.weights), tokenizerName))
+	if f.merging != nil {
+		file = f.merging.files[tokenizerName]
+	}
+	data, err := readSmall(file, tokenizerName, maxTokenizer)
 	if err != nil {
 		return models.Prompt{}, err
 	}

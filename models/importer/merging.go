@@ -1,0 +1,354 @@
+package importer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cubby/models"
+	"cubby/models/checkpoint"
+	"cubby/models/lora"
+)
+
+const (
+	adapterConfigName  = "adapter_config.json"
+	adapterWeightsName = "adapter_model.safetensors"
+	weightsName        = "model.safetensors"
+	indexName          = "model.safetensors.index.json"
+	platformConfigName = "config.yaml"
+	generativeTask     = "CAUSAL_LM"
+	classifierTask     = "SEQ_CLS"
+)
+
+// maxShards is the most files that a base's weights may be split over.
+const maxShards = 1000
+
+// merging is an adapter on its way into its base.
+type merging struct {
+	dir     string // of the adapter in the package
+	adapter *lora.Adapter
+	base    string // folder
+	names   []string
+	plan    *lora.Merge
+	config  []byte            // config.json of the merged model
+	files   map[string]string // of the tokenizer: where they are
+	digest  models.Digest     // of the adapter's weights
+	open    []io.Closer
+}
+
+// adapter is the form of a package that holds nothing else.
+func (p *pack) adapter() (form, error) {
+	configs := p.find(func(n string) bool { return path.Base(n) == adapterConfigName })
+	if len(configs) > 1 {
+		return form{}, fmt.Errorf("several adapters: %s; leave one of them in the package", strings.Join(configs, ", "))
+	}
+	if len(configs) == 0 {
+		return form{}, fmt.Errorf("it holds a LoRA adapter without its %s", adapterConfigName)
+	}
+	dir := path.Dir(configs[0])
+	if !p.has(path.Join(dir, adapterWeightsName)) {
+		why := ""
+		if p.has(path.Join(dir, "adapter_model.bin")) {
+			why = ": adapter_model.bin can run code when it is read; save the adapter with safe_serialization=True"
+		}
+		return form{}, fmt.Errorf("%s lies without an %s beside it%s", configs[0], adapterWeightsName, why)
+	}
+	return form{kind: models.Merged, weights: weightsName, keep: configs, merging: &merging{dir: dir}}, nil
+}
+
+// findBase opens the adapter and its base and decides how they are merged.
+func (p *pack) findBase(ctx context.Context, f *form, o Options) error {
+	g := f.merging
+	if err := p.openAdapter(ctx, g); err != nil {
+		return err
+	}
+	g.names = p.baseNames(g.adapter.Config.Base)
+	var err error
+	if g.base, err = p.locateBase(ctx, o, g.names); err != nil {
+		return err
+	}
+	if err := p.plan(f); err != nil {
+		return fmt.Errorf("the base %s: %w%s", g.base, err, g.wanted())
+	}
+	if other := g.otherName(); other != "" {
+		p.warn("the adapter is of the base model %s, and the weights are from %s", other, modelName(g.base))
+	}
+	return nil
+}
+
+// wanted ends an error with the base that the package names.
+func (g *merging) wanted() string {
+	if len(g.names) == 0 {
+		return ""
+	}
+	return "; the adapter's base model is " + g.names[0]
+}
+
+// otherName is the base that the package names, where it is not called as the
+// base that is used.
+func (g *merging) otherName() string {
+	if len(g.names) == 0 || slices.ContainsFunc(g.names, func(n string) bool { return sameModel(n, modelName(g.base)) }) {
+		return ""
+	}
+	return g.names[0]
+}
+
+func (p *pack) openAdapter(ctx context.Context, g *merging) error {
+	config, err := p.read(path.Join(g.dir, adapterConfigName), lora.MaxConfig)
+	if err != nil {
+		return err
+	}
+	name := path.Join(g.dir, adapterWeightsName)
+	f, size, err := g.openFile(p.path(name))
+	if err != nil {
+		return err
+	}
+	if g.adapter, err = lora.Open(config, f, size); err != nil {
+		return fmt.Errorf("%s: %w", path.Clean(g.dir), err)
+	}
+	g.digest, err = p.digest(ctx, name, f)
+	return err
+}
+
+// digest is that of a file, computed where unpacking has not done so.
+func (p *pack) digest(ctx context.Context, name string, r io.ReaderAt) (models.Digest, error) {
+	i := slices.IndexFunc(p.files, func(f models.File) bool { return f.Path == name })
+	if p.isTar {
+		return p.files[i].SHA256, nil
+	}
+	hash := sha256.New()
+	_, err := io.Copy(hash, models.ContextReader{Ctx: ctx, R: io.NewSectionReader(r, 0, p.files[i].Size)})
+	return models.Digest(hash.Sum(nil)), err
+}
+
+func (g *merging) openFile(name string) (*os.File, int64, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	g.open = append(g.open, f)
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", name)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+func (g *merging) close() error {
+	var err error
+	for _, c := range g.open {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// plan reads the base's folder.
+func (p *pack) plan(f *form) error {
+	g := f.merging
+	if err := checkFolder(g.base); err != nil {
+		return err
+	}
+	if err := p.choose(g); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(g.config, &f.config); err != nil {
+		return fmt.Errorf("%s: %w", configName, err)
+	}
+	if err := checkTask(g.adapter.Config.Task, f.config.isClassifier()); err != nil {
+		return err
+	}
+	if f.config.isClassifier() {
+		f.kind = models.SequenceClassifier
+	}
+	b := lora.Base{Tied: checkpoint.HFTied(g.config), Classifier: f.config.isClassifier()}
+	names, err := weightFiles(g.base)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		file, size, err := g.openFile(filepath.Join(g.base, name))
+		if err != nil {
+			return err
+		}
+		b.Files = append(b.Files, lora.File{Name: name, R: file, Size: size})
+	}
+	if g.plan, err = g.adapter.Plan(b); err != nil {
+		return err
+	}
+	if g.plan.Untied {
+		g.config, err = untied(g.config)
+	}
+	return err
+}
+
+func checkFolder(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = errors.New("it is not a folder: a base is a folder of the Hugging Face hub, with config.json, tokenizer.json and safetensors")
+	}
+	return err
+}
+
+func checkTask(task string, classifier bool) error {
+	switch {
+	case task == classifierTask && !classifier:
+		return fmt.Errorf("the adapter is for a classification head, of which neither it nor the base's %s names the classes: put a %[1]s with …ForSequenceClassification and id2label beside %s", configName, adapterConfigName)
+	case task == generativeTask && classifier:
+		return fmt.Errorf("the adapter is for a model that writes, and %s is of a classifier", configName)
+	case task != "" && task != generativeTask && task != classifierTask:
+		return fmt.Errorf("the adapter is for the task %.40q, not for classification", task)
+	}
+	return nil
+}
+
+// choose takes config.json and the tokenizer's files: what lies beside the adapter
+// goes before what lies in the base, the tokenizer as a whole.
+func (p *pack) choose(g *merging) error {
+	beside := func(name string) string { return path.Join(g.dir, name) }
+	file := filepath.Join(g.base, configName)
+	if p.has(beside(configName)) {
+		file = p.path(beside(configName))
+	}
+	var err error
+	if g.config, err = readSmall(file, configName, maxJSON); err != nil {
+		return err
+	}
+	g.files = map[string]string{}
+	own := p.has(beside(tokenizerName)) && p.has(beside(tokenizerConfigName))
+	for _, name := range []string{tokenizerName, tokenizerConfigName, templateName} {
+		file := filepath.Join(g.base, name)
+		if own || name == templateName && p.has(beside(name)) {
+			file = p.path(beside(name))
+		}
+		switch _, err := os.Stat(file); {
+		case err == nil:
+			g.files[name] = file
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	if g.files[tokenizerName] == "" {
+		return fmt.Errorf("it has no %s", tokenizerName)
+	}
+	return nil
+}
+
+// weightFiles lists the files of a base's weights: by its index, the one of the
+// usual name, or all.
+func weightFiles(dir string) ([]string, error) {
+	data, err := readSmall(filepath.Join(dir, indexName), indexName, maxJSON)
+	if err == nil {
+		return indexed(data)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, weightsName)); err == nil {
+		return []string{weightsName}, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if path.Ext(e.Name()) == ".safetensors" && !inAdapter(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	if len(names) == 0 {
+		return nil, errors.New("it has no .safetensors files")
+	}
+	return names, nil
+}
+
+// indexed lists the shards that an index names.
+func indexed(data []byte) ([]string, error) {
+	var index struct {
+		Map map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("%s: %w", indexName, err)
+	}
+	var names []string
+	for _, name := range index.Map {
+		if path.Ext(name) != ".safetensors" || strings.ContainsAny(name, `/\:`) || !fs.ValidPath(name) {
+			return nil, fmt.Errorf("%s names %.80q, which is no file beside it", indexName, name)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) == 0 || len(names) > maxShards {
+		return nil, fmt.Errorf("%s names %d files", indexName, len(names))
+	}
+	return names, nil
+}
+
+// untied says in a config.json that the output matrix is not the embedding.
+func untied(config []byte) ([]byte, error) {
+	const key, text = "tie_word_embeddings", "text_config"
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(config, &top); err != nil {
+		return nil, fmt.Errorf("%s: %w", configName, err)
+	}
+	top[key] = json.RawMessage("false")
+	if inner, ok := top[text]; ok {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(inner, &fields); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", configName, text, err)
+		}
+		fields[key] = top[key]
+		inner, err := json.Marshal(fields)
+		if err != nil {
+			return nil, err
+		}
+		top[text] = inner
+	}
+	return json.MarshalIndent(top, "", "  ")
+}
+
+// keep puts the merged model into the stage, its weights as they are computed.
+func (g *merging) keep(ctx context.Context, stage *models.Stage) error {
+	if err := stage.Write(ctx, configName, bytes.NewReader(g.config)); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.files)) {
+		if err := writeFrom(ctx, stage, name, g.files[name]); err != nil {
+			return err
+		}
+	}
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.CloseWithError(g.plan.Write(w))
+	}()
+	err := stage.Write(ctx, weightsName, r)
+	r.Close()
+	<-done
+	return err
+}
+
+// note says what the model was made from.
+func (g *merging) note() string {
+	s := fmt.Sprintf("merged at import from the base %s (%s) and an adapter (%s)", modelName(g.base), models.Digest(g.plan.Fingerprint()), g.digest)
+	if other := g.otherName(); other != "" {
+		s += ", which names its base " + other
+	}
+	return s
+}
