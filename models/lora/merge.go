@@ -254,11 +254,13 @@ func (x *mixer) row(out []byte, values []float32, sum []float64, row int) error 
 		return notFinite(x.whole.header.Name)
 	}
 	clear(sum)
+	scale := 0.0
 	if u := x.update; u != nil {
 		u.add(sum, row)
+		scale = u.scale
 	}
 	for j, v := range values {
-		sum[j] += float64(v)
+		sum[j] = float64(v) + float64(scale*sum[j])
 	}
 	if !encode(out, sum, x.to) {
 		return fmt.Errorf("row %d is too large for %s, or not a number, once it is merged; use a base in another type", row, x.to)
@@ -266,14 +268,14 @@ func (x *mixer) row(out []byte, values []float32, sum []float64, row int) error 
 	return nil
 }
 
-// add adds a row of the product. Products are rounded before they are added, so
+// add adds a row of the product, not scaled. Products are rounded before they are added, so
 // that all machines give the same bits.
 func (u *update) add(sum []float64, row int) {
 	cols := len(sum)
 	left := u.left[row*u.rank : (row+1)*u.rank]
 	for ; len(left) >= 4; left = left[4:] {
 		k := u.rank - len(left)
-		b0, b1, b2, b3 := u.scale*float64(left[0]), u.scale*float64(left[1]), u.scale*float64(left[2]), u.scale*float64(left[3])
+		b0, b1, b2, b3 := float64(left[0]), float64(left[1]), float64(left[2]), float64(left[3])
 		a0, a1 := u.right[k*cols:][:cols], u.right[(k+1)*cols:][:cols]
 		a2, a3 := u.right[(k+2)*cols:][:cols], u.right[(k+3)*cols:][:cols]
 		for j := range sum {
@@ -282,7 +284,7 @@ func (u *update) add(sum []float64, row int) {
 	}
 	for i, v := range left {
 		k := u.rank - len(left) + i
-		b, a := u.scale*float64(v), u.right[k*cols:][:cols]
+		b, a := float64(v), u.right[k*cols:][:cols]
 		for j := range sum {
 			sum[j] += float64(b * a[j])
 		}
