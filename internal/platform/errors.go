@@ -195,7 +195,7 @@ func detailOf(raw json.RawMessage) string {
 		var parts []string
 		for _, e := range list {
 			if e.Msg != "" {
-				parts = append(parts, strings.TrimPrefix(fmt.Sprint(e.Loc...)+": ", ": ")+e.Msg)
+				parts = append(parts, strings.TrimPrefix(strings.TrimSpace(fmt.Sprintln(e.Loc...))+": ", ": ")+e.Msg)
 			}
 		}
 		return strings.Join(parts, "; ")

@@ -42,6 +42,12 @@ func (l Link) Renew(ctx context.Context) (Link, error) {
 	return l.renew(ctx)
 }
 
+// RenewURL is Renew for a downloader that knows addresses only.
+func (l Link) RenewURL(ctx context.Context) (string, error) {
+	fresh, err := l.Renew(ctx)
+	return fresh.URL, err
+}
+
 // urlKeys are the names under which an answer about one file has its address, as
 // the notebooks and the documentation have them.
 var urlKeys = []string{"s3_url", "model_url", "download_url", "url"}

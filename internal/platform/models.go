@@ -127,7 +127,7 @@ func (c *Client) listFamily(ctx context.Context, f Family) ([]Model, error) {
 	known := map[string]bool{}
 	for len(all) < maxModels {
 		body, err := c.get(ctx, route, query)
-		if errors.Is(err, Refused) && len(all) == 0 && len(query) > 0 { // it wants no parameters
+		if invalid(err) && len(all) == 0 && len(query) > 0 { // it wants no parameters
 			query = nil
 			body, err = c.get(ctx, route, nil)
 		}
@@ -174,7 +174,7 @@ func (c *Client) Get(ctx context.Context, id string) (Model, error) {
 		switch {
 		case err == nil:
 			return parseModel("GET "+route, body, f)
-		case errors.Is(err, NotFound), errors.Is(err, Gone), missing != nil && errors.Is(err, Auth), errors.Is(err, Refused) && badID(err):
+		case errors.Is(err, NotFound), errors.Is(err, Gone), missing != nil && errors.Is(err, Auth), invalid(err):
 			missing = cmp.Or(missing, err)
 		default:
 			return Model{}, err
@@ -185,15 +185,18 @@ func (c *Client) Get(ctx context.Context, id string) (Model, error) {
 	switch {
 	case err == nil:
 		return Model{ID: id, Family: Trained, Training: id, Status: parseStatus(body)}, nil
-	case errors.Is(err, NotFound), errors.Is(err, Gone), errors.Is(err, Auth), errors.Is(err, Refused) && badID(err):
+	case errors.Is(err, NotFound), errors.Is(err, Gone), errors.Is(err, Auth), invalid(err):
 		return Model{}, &Error{Kind: NotFound, Request: fmt.Sprintf("model %q", clean(id, maxID)), Status: statusOf(missing), Detail: detailIn(missing)}
 	}
 	return Model{}, err
 }
 
-// badID reports whether a refusal may be about an id that is of another form than
-// the platform's: frameworks answer that with 400 or 422.
-func badID(err error) bool { s := statusOf(err); return s == 400 || s == 422 }
+// invalid reports whether a refusal is one of validation: of parameters that the
+// platform does not know, or of an id that is of another form than its own.
+func invalid(err error) bool {
+	s := statusOf(err)
+	return errors.Is(err, Refused) && (s == 400 || s == 422)
+}
 
 func statusOf(err error) int {
 	var e *Error
@@ -223,7 +226,7 @@ func validID(id string) error {
 // that only one model has.
 func (c *Client) Find(ctx context.Context, ref string) (Model, error) {
 	m, missing := c.Get(ctx, ref)
-	if missing == nil || !errors.Is(missing, NotFound) {
+	if missing == nil || !errors.Is(missing, NotFound) || validID(ref) != nil {
 		return m, missing
 	}
 	list, err := c.List(ctx)

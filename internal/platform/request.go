@@ -132,8 +132,16 @@ func (c *Client) send(ctx context.Context, route string, query url.Values, token
 
 const userAgent = "cubby-fetch"
 
-// readAnswer reads a body that must not be longer than limit.
+// maxRefusal is how much of the body of an error is read.
+const maxRefusal = 64 << 10
+
+// readAnswer reads a body that must not be longer than limit. Of an error, what
+// came of it will do.
 func readAnswer(ctx context.Context, request, host string, resp *http.Response, limit int64) ([]byte, error) {
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+		return body, nil
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
 		return nil, networkError(ctx, request, host, err)

@@ -34,7 +34,7 @@ const maxToken = 16 << 10
 // word Bearer before it.
 func ParseToken(text string) (Secret, error) {
 	text = strings.TrimSpace(text)
-	if word, rest, ok := strings.Cut(text, " "); ok && strings.EqualFold(word, "bearer") {
+	if word, rest, _ := strings.Cut(text, " "); strings.EqualFold(word, "bearer") {
 		text = strings.TrimSpace(rest)
 	}
 	switch {

@@ -100,7 +100,7 @@ func (c *Client) Check(ctx context.Context) (Identity, error) {
 	var missing error
 	for f := range Family(families) {
 		_, err := c.get(ctx, familyRoutes[f], map[string][]string{"start": {"0"}, "count": {"1"}})
-		if errors.Is(err, Refused) {
+		if invalid(err) {
 			_, err = c.get(ctx, familyRoutes[f], nil)
 		}
 		switch {
