@@ -149,9 +149,8 @@ func (c *Config) set(key string, value json.RawMessage) (err error) {
 	case "peft_type":
 		var s string
 		if s, err = text(value); err == nil && s != "LORA" {
-			err = unsupported("peft_type is %.40q, and only LORA is merged here", s)
+			return unsupported("peft_type is %.40q, and only LORA is merged here", s)
 		}
-		return err
 	case "base_model_name_or_path":
 		c.Base, err = text(value)
 	case "task_type":
@@ -293,11 +292,21 @@ func patterns(value json.RawMessage, read func(json.RawMessage) (float64, error)
 			return nil, fmt.Errorf("%.80q: %w", m.key, err)
 		}
 		// A key matches a module's whole name, or its end behind a dot.
-		if out[i].match, err = regexp.Compile(`^(?s:.*\.)?(?:` + m.key + `)$`); err != nil {
+		if out[i].match, err = compile(`^(?s:.*\.)?(?:`, m.key, `)$`); err != nil {
 			return nil, unsupported("%.80q is a pattern that is not understood here: %v", m.key, err)
 		}
 	}
 	return out, nil
+}
+
+// compile reads a pattern of Python's between two others. It has no counts: each
+// can make a program a thousand times as long as its text.
+func compile(before, pattern, after string) (*regexp.Regexp, error) {
+	pattern = strings.NewReplacer("{1,}", "+", "{0,}", "*").Replace(pattern)
+	if strings.Contains(pattern, "{") {
+		return nil, errors.New("it counts repetitions")
+	}
+	return regexp.Compile(before + pattern + after)
 }
 
 // of is the value of the first pattern that a module's name matches.
@@ -349,7 +358,7 @@ func parseTargets(value json.RawMessage) (t targets, err error) {
 		return targets{}, nil
 	}
 	// It decides nothing by itself: the tensors are there, or not.
-	t.pattern, _ = regexp.Compile(`^(?:` + s + `)$`)
+	t.pattern, _ = compile(`^(?:`, s, `)$`)
 	return t, nil
 }
 
