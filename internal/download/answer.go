@@ -182,7 +182,7 @@ func (t *transfer) rest(resp *http.Response) error {
 	now := describe(resp)
 	r, ok := parseContentRange(resp.Header.Get("Content-Range"))
 	now.Size = r.size
-	if ok && t.part.id.differs(now) {
+	if t.part.inPlace || ok && t.part.id.differs(now) {
 		return t.changed(resp)
 	}
 	total := max(t.part.id.Size, t.Size, r.size)

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -95,7 +96,9 @@ type job struct {
 
 // Fetch brings files into dir: under their names when all of them are whole, each
 // in one step, and durable. A file that is there already stays if its digest is
-// the wanted one, else it is replaced. The first failure stops the others; what
+// the wanted one, else it is replaced. Where the digest is unknown, a record stays
+// in a hidden folder beside the file, and the next call asks the server whether
+// there is another version. The first failure stops the others; what
 // came until then is used by the next call. The error is an *Error, or that of ctx.
 func (d *Downloader) Fetch(ctx context.Context, dir string, files []File) ([]models.File, error) {
 	if err := check(files); err != nil {
@@ -114,7 +117,7 @@ func (d *Downloader) Fetch(ctx context.Context, dir string, files []File) ([]mod
 	}
 	err := j.run(ctx, transfers, cmp.Or(d.Workers, defaultWorkers))
 	if err == nil {
-		err = publish(transfers)
+		err = j.publish(transfers)
 	}
 	for _, t := range transfers {
 		if t.part != nil {
@@ -177,9 +180,12 @@ func (j *job) prepare(files []File) error {
 		case f.Size <= 0, err == nil && info.Size() == f.Size && f.SHA256 != models.Digest{}:
 			continue
 		}
-		need += f.Size
-		if left := leftovers(target); len(left) > 0 && left[0].gone {
-			need -= min(left[0].size, f.Size)
+		left := leftovers(target)
+		switch {
+		case len(left) == 0 || !left[0].gone:
+			need += f.Size
+		case !left[0].empty:
+			need += max(f.Size-left[0].size, 0)
 		}
 	}
 	return j.room(j.dir, need)
@@ -221,8 +227,8 @@ func (j *job) run(ctx context.Context, transfers []*transfer, workers int) error
 	return context.Cause(ctx)
 }
 
-// publish gives whole files their names.
-func publish(transfers []*transfer) error {
+// publish gives whole files their names, and makes the names durable.
+func (j *job) publish(transfers []*transfer) error {
 	for _, t := range transfers {
 		if t.part == nil {
 			continue // it was there
@@ -232,7 +238,23 @@ func publish(transfers []*transfer) error {
 		}
 		t.part = nil
 	}
+	for _, dir := range j.folders(transfers) {
+		if err := syncDir(dir); err != nil {
+			return diskError(dir, err)
+		}
+	}
 	return nil
+}
+
+// folders lists those of the files, up to the one they were brought into.
+func (j *job) folders(transfers []*transfer) []string {
+	all := []string{filepath.Clean(j.dir)}
+	for _, t := range transfers {
+		for dir := filepath.Dir(t.target); !slices.Contains(all, dir); dir = filepath.Dir(dir) {
+			all = append(all, dir)
+		}
+	}
+	return all
 }
 
 func (j *job) report(e Event) {
@@ -268,3 +290,5 @@ type fullError struct {
 func (e fullError) Error() string {
 	return fmt.Sprintf("%s are needed, and %s are free in %s", bytesOf(e.need), bytesOf(e.free), e.dir)
 }
+
+func (fullError) Unwrap() error { return errNoSpace }

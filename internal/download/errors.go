@@ -71,12 +71,14 @@ func (e *Error) reason() string {
 	return e.Problem
 }
 
+const errNoSpace = syscall.ENOSPC
+
 // diskAdvice tells what helps against the errors of a file system.
 var diskAdvice = []struct {
 	err    error
 	advice string
 }{
-	{syscall.ENOSPC, "make room, then run the same command again: it goes on where it stopped"},
+	{errNoSpace, "make room, then run the same command again: it goes on where it stopped"},
 	{syscall.EDQUOT, "raise the quota or make room, then run the same command again: it goes on where it stopped"},
 	{syscall.EROFS, "choose a folder on a file system that can be written"},
 	{syscall.EFBIG, "this file system or limit takes no file of that size: choose another folder"},

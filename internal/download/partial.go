@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -29,19 +30,22 @@ const (
 // be proven dead, before it is cleared away.
 const quietFor = time.Hour
 
-// partial is a file on its way. One goroutine owns it.
+// partial is a file on its way. One goroutine owns it. A file whose digest nobody
+// knew leaves its partial behind, without the bytes: the record tells the next call
+// which version is in place.
 type partial struct {
 	target string // where the file will be
 	dir    string // the partial's own folder
 	limits limits
 
-	id     identity
-	data   *os.File // written at its end
-	record *os.File // appended to; nil before the first answer
-	have   int64    // bytes in data
-	hash   hash.Hash
-	marked int64 // up to where the record vouches for data
-	synced int64 // up to where both are durable
+	id      identity
+	inPlace bool     // the bytes are those of target
+	data    *os.File // written at its end; nil before the first answer
+	record  *os.File // appended to; nil before the first answer
+	have    int64    // bytes in data
+	hash    hash.Hash
+	marked  int64 // up to where the record vouches for data
+	synced  int64 // up to where both are durable
 }
 
 func partialPath(target string, o owner) string {
@@ -50,10 +54,11 @@ func partialPath(target string, o owner) string {
 
 // leftover is a partial of an earlier or another process.
 type leftover struct {
-	path string
-	gone bool // its owner is
-	size int64
-	used time.Time
+	path  string
+	gone  bool // its owner is
+	empty bool // the bytes are in place, if anywhere
+	size  int64
+	used  time.Time
 }
 
 // leftovers lists what there is of a file: what is nobody's first, then the
@@ -76,6 +81,8 @@ func leftovers(target string) []leftover {
 			if info.ModTime().After(l.used) {
 				l.used = info.ModTime()
 			}
+		} else {
+			l.empty = true
 		}
 		all = append(all, l)
 	}
@@ -105,15 +112,7 @@ func claim(ctx context.Context, target string, f File, l limits) (*partial, erro
 	}
 	sweep(target, left)
 	p.dir = partialPath(target, me())
-	if err := os.Mkdir(p.dir, 0o755); err != nil {
-		return nil, err
-	}
-	var err error
-	p.data, err = os.OpenFile(filepath.Join(p.dir, dataName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(p.dir))
-	}
-	return p, nil
+	return p, os.Mkdir(p.dir, 0o755)
 }
 
 // takeOver continues a leftover: by renaming it if it is nobody's, else with a
@@ -154,34 +153,61 @@ func (p *partial) load(ctx context.Context, from string, f File) error {
 		rec.marks = slices.DeleteFunc(rec.marks, func(m mark) bool { return m.at > f.Size })
 	}
 	p.id.SHA256 = f.SHA256
-	flag := os.O_RDWR
-	if from != p.dir {
-		flag |= os.O_CREATE | os.O_EXCL
+	src, err := os.OpenFile(filepath.Join(from, dataName), os.O_RDWR, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = p.loadPlaced(ctx, rec)
+	case err != nil:
+	case from == p.dir:
+		p.data = src
+		_ = os.Chtimes(src.Name(), time.Time{}, time.Now()) // in use
+		err = p.loadData(models.ContextReader{Ctx: ctx, R: src}, io.Discard, rec.marks)
+	default:
+		defer src.Close()
+		if p.data, err = createData(p.dir); err == nil {
+			err = p.loadData(models.ContextReader{Ctx: ctx, R: src}, p.data, rec.marks)
+		}
 	}
-	if p.data, err = os.OpenFile(filepath.Join(p.dir, dataName), flag, 0o644); err != nil {
+	if err != nil {
 		return err
 	}
-	src, dst := p.data, io.Discard
-	if from != p.dir {
-		if src, err = os.Open(filepath.Join(from, dataName)); err != nil {
-			return err
-		}
-		defer src.Close()
-		dst = p.data
-	} else {
-		_ = os.Chtimes(p.data.Name(), time.Time{}, time.Now()) // in use
-	}
-	p.verify(models.ContextReader{Ctx: ctx, R: src}, dst, rec.marks)
+	return p.newRecord(mark{p.have, p.sum()})
+}
+
+func createData(dir string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, dataName), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+}
+
+// loadData keeps what the marks vouch for.
+func (p *partial) loadData(src io.Reader, dst io.Writer, marks []mark) error {
+	p.verify(src, dst, marks)
 	if p.have == 0 {
 		return errors.New("a partial whose record vouches for nothing")
 	}
 	if err := p.data.Truncate(p.have); err != nil {
 		return err
 	}
-	if _, err := p.data.Seek(p.have, io.SeekStart); err != nil {
+	_, err := p.data.Seek(p.have, io.SeekStart)
+	return err
+}
+
+// loadPlaced sees whether the file in place is the one that the record is about.
+func (p *partial) loadPlaced(ctx context.Context, rec record) error {
+	f, err := os.Open(p.target)
+	if err != nil {
 		return err
 	}
-	return p.newRecord(mark{p.have, p.sum()})
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	p.verify(models.ContextReader{Ctx: ctx, R: f}, io.Discard, rec.marks)
+	if p.have == 0 || p.have != info.Size() || p.have != rec.marks[len(rec.marks)-1].at {
+		return errors.New("the record of another file")
+	}
+	p.inPlace = true
+	return nil
 }
 
 // verify hashes what is on disk, mark by mark, and stops at the last one that is
@@ -240,7 +266,13 @@ func (p *partial) newRecord(marks ...mark) error {
 func (p *partial) begin(id identity) error {
 	p.id, p.have, p.marked, p.synced = id, 0, 0, 0
 	p.hash.Reset()
+	p.inPlace = false
 	if err := p.newRecord(); err != nil {
+		return err
+	}
+	if p.data == nil {
+		var err error
+		p.data, err = createData(p.dir)
 		return err
 	}
 	if err := p.data.Truncate(0); err != nil {
@@ -252,12 +284,14 @@ func (p *partial) begin(id identity) error {
 
 func (p *partial) sum() models.Digest { return models.Digest(p.hash.Sum(nil)) }
 
+// write appends. Where the disk takes only a part, that part counts.
 func (p *partial) write(b []byte) error {
-	if _, err := p.data.Write(b); err != nil {
+	n, err := p.data.Write(b)
+	p.hash.Write(b[:n])
+	p.have += int64(n)
+	if err != nil {
 		return err
 	}
-	p.hash.Write(b)
-	p.have += int64(len(b))
 	if p.have-p.marked >= p.limits.markEvery {
 		if err := p.mark(); err != nil {
 			return err
@@ -282,7 +316,10 @@ func (p *partial) mark() error {
 // sync makes bytes durable before the marks that vouch for them.
 func (p *partial) sync() error {
 	p.synced = p.have
-	err := p.data.Sync()
+	var err error
+	if p.data != nil {
+		err = p.data.Sync()
+	}
 	if p.record != nil {
 		err = errors.Join(err, p.record.Sync())
 	}
@@ -290,26 +327,33 @@ func (p *partial) sync() error {
 }
 
 // finish makes a whole file durable; publish gives it its name.
-func (p *partial) finish() error {
-	return errors.Join(p.mark(), p.sync(), p.close())
-}
+func (p *partial) finish() error { return errors.Join(p.mark(), p.sync(), p.close()) }
 
-func (p *partial) close() error {
-	err := p.data.Close()
+func (p *partial) close() (err error) {
+	if p.data != nil {
+		err = p.data.Close()
+	}
 	if p.record != nil {
 		err = errors.Join(err, p.record.Close())
 	}
+	p.data, p.record = nil, nil
 	return err
 }
 
+// publish gives the file its name. Where the server alone can tell whether another
+// one has come meanwhile, the record stays.
 func (p *partial) publish() error {
-	if err := os.Rename(filepath.Join(p.dir, dataName), p.target); err != nil {
-		return err
+	if !p.inPlace {
+		if err := os.Rename(filepath.Join(p.dir, dataName), p.target); err != nil {
+			return err
+		}
+		p.inPlace = true
 	}
-	if err := syncDir(filepath.Dir(p.target)); err != nil {
-		return err
+	if (p.id.SHA256 == models.Digest{}) && p.id.strong() != "" {
+		p.release()
+	} else {
+		_ = os.RemoveAll(p.dir) // what stays is cleared away by the next call
 	}
-	_ = os.RemoveAll(p.dir) // what stays is cleared away by the next call
 	return nil
 }
 
@@ -325,9 +369,7 @@ func (p *partial) release() {
 }
 
 func (p *partial) discard() {
-	if p.data != nil {
-		_ = p.close()
-	}
+	_ = p.close()
 	_ = os.RemoveAll(p.dir)
 }
 

@@ -159,9 +159,10 @@ type bar struct {
 // onBar is what the bar knows of a file.
 type onBar struct{ from, have, size int64 }
 
-// NewBar is for a terminal.
+// NewBar is for a terminal. The bar begins with a length, or else it would draw
+// itself from a goroutine of its own, without the lock of Fetch.
 func NewBar(w io.Writer) Renderer {
-	return &bar{w: w, files: make(map[string]*onBar), max: -1, bar: progressbar.NewOptions64(-1,
+	return &bar{w: w, files: make(map[string]*onBar), max: 1, bar: progressbar.NewOptions64(1,
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionShowBytes(true),
 		progressbar.OptionShowCount(),
@@ -189,7 +190,7 @@ func (b *bar) Report(e Event) {
 		b.done++
 	}
 	if e.Kind != Received {
-		b.bar.Describe(fmt.Sprintf("%d of %d files", b.done, len(b.files)))
+		b.bar.Describe(fmt.Sprintf("%d/%d files", b.done, len(b.files)))
 		b.say(e)
 	}
 	b.draw()
