@@ -32,9 +32,6 @@ func asObject(raw json.RawMessage) object {
 	return nil
 }
 
-// has reports whether one of the keys is there and not null.
-func (o object) has(keys ...string) bool { return o.first(keys...) != nil }
-
 // first is the value of the first key that is there and not null.
 func (o object) first(keys ...string) json.RawMessage {
 	for _, k := range keys {

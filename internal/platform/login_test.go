@@ -302,7 +302,7 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// kept is a fresh file of credentials.
+// newCredentials is a file of credentials that is not there yet.
 func newCredentials(t *testing.T) Credentials {
 	t.Helper()
 	return Credentials{filepath.Join(t.TempDir(), "cubby", "credentials.json")}

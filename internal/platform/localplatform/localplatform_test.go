@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cubby/internal/testenv"
 )
 
 // site is a platform on a server.
@@ -298,5 +300,39 @@ func TestOptions(t *testing.T) {
 	p, err := New(Options{Packages: dir, Shapes: []string{"gguf"}})
 	if err != nil || len(p.Models()) != 2 || p.Models()[0].Name != "b-gguf" {
 		t.Errorf("%+v, %v", p.Models(), err)
+	}
+}
+
+// Each package that make_packages.py built is a model whose parts can be fetched.
+func TestBuiltPackages(t *testing.T) {
+	s := newSite(t, Options{})
+	p, err := New(Options{Packages: testenv.Packages(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Platform = p
+	server := httptest.NewServer(p)
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	shapes := map[string]int{}
+	for _, m := range p.Models() {
+		shapes[m.Shape]++
+		status, _, body := s.get(t, "/slms/"+m.ID+"/download", "Authorization: Bearer "+s.Token())
+		var a struct {
+			URL string `json:"model_url"`
+		}
+		if err := json.Unmarshal(body, &a); status != 200 || err != nil {
+			t.Errorf("%s: %d %s", m.Name, status, body)
+			continue
+		}
+		status, h, part := s.get(t, a.URL, "Range: bytes=257-262")
+		if status != 206 || string(part) != "ustar\x00" || h.Get("Content-Range") == "" {
+			t.Errorf("%s: %d %q %v", m.Name, status, part, h)
+		}
+	}
+	for _, shape := range Shapes() {
+		if shapes[shape] == 0 {
+			t.Errorf("no package of the shape %s", shape)
+		}
 	}
 }

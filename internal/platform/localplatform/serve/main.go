@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -17,20 +18,23 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
+	if err := run(interrupt.Context(1), os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "serve:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string, stdout io.Writer) error {
+// run serves until the context ends.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
 	var opt localplatform.Options
-	flags := flag.NewFlagSet("serve", flag.ExitOnError)
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8085", "`ADDRESS` to listen on")
 	era := flags.String("era", string(localplatform.Datasets), fmt.Sprint("which API: one of ", localplatform.Eras()))
 	flags.StringVar(&opt.Packages, "packages", os.Getenv("CUBBY_PACKAGES"), "`FOLDER` of packages, by default $CUBBY_PACKAGES")
 	flags.DurationVar(&opt.LinkLifetime, "links", time.Hour, "how long download addresses are good")
-	_ = flags.Parse(args) // it exits on an error
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
 	opt.Era = localplatform.Era(*era)
 	p, err := localplatform.New(opt)
 	if err != nil {
@@ -46,7 +50,6 @@ func run(args []string, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "  export CUBBY_PLATFORM=%s CUBBY_COGNITO=%s\n  fetch login -user %s\n", address, address, localplatform.User)
 	fmt.Fprintf(stdout, "or with a token, good for an hour:\n  export DISTIL_TOKEN=%s\n", p.Token())
 	s := &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second}
-	ctx := interrupt.Context(1)
 	go func() {
 		<-ctx.Done()
 		_ = s.Close()
