@@ -33,6 +33,7 @@ type Answer struct {
 	Review       bool    // the policy would send it to a person
 	Tokens       int     // tokens of the text that were scored
 	Truncated    int     // tokens cut off its end
+	LabelOnly    bool    // a label was named, and no probability told
 	Unresolved   float64 // probability shared out evenly among labels that were not told apart
 }
 

@@ -255,7 +255,7 @@ func (r *reading) next(limit int) (scores []float64, unresolved float64, more bo
 		unresolved += math.Exp(c.logp - total)
 	}
 	if r.stages >= limit || !(unresolved > unresolvedMass) { // also where a score is not a number
-		return scores, unresolved + guessed, false
+		return scores, min(1, unresolved+guessed), false
 	}
 	room, left := newRoom(r.plan.trie), unresolved
 	var wants []int32
@@ -271,7 +271,7 @@ func (r *reading) next(limit int) (scores []float64, unresolved float64, more bo
 		wants = append(wants, room.take(list)...)
 	}
 	r.stage = r.plan.stage(wants)
-	return scores, unresolved + guessed, true
+	return scores, min(1, unresolved+guessed), true
 }
 
 // below lists the nodes to open from n on down, n first.

@@ -242,9 +242,14 @@ func (m *Model) prepare(ctx context.Context, items []*item, req Request) ([]*job
 	return jobs, nil
 }
 
-// judge calibrates what the model gave and applies the policy.
+// judge calibrates what the model gave and applies the policy. Of an engine that
+// tells no probabilities nothing is sure enough for a policy.
 func (m *Model) judge(r *Result, dist labels.Distribution) {
 	r.Distribution = dist
+	if m.engine.Info().LabelOnly {
+		r.LabelOnly, r.Review = true, m.model.Manifest.Policy != nil
+		return
+	}
 	if c := m.model.Manifest.Calibration; c != nil {
 		r.Distribution = c.Apply(dist)
 	}

@@ -43,6 +43,7 @@ type Result struct {
 	// there are too many to tell apart all that are improbable: no probability is
 	// off by more, before calibration.
 	Unresolved float64
+	LabelOnly  bool          // the distribution is 1 for a label that was named, and no probability
 	Queue      time.Duration // from admission to the start of its pass
 	Compute    time.Duration // length of its pass
 	Cached     bool          // answered from the cache, without a pass

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,19 +25,19 @@ func (p *program) agreeFlags() []cli.Flag {
 
 // agreeReport is the outcome of agree.
 type agreeReport struct {
-	Model    string        `json:"model"`
-	Artifact string        `json:"artifact"`
-	Scoring  string        `json:"scoring"`
-	Engines  []agreeEngine `json:"engines"`
-	Pairs    []agreePair   `json:"pairs"`
+	Scoring string        `json:"scoring"`
+	Engines []agreeEngine `json:"engines"`
+	Pairs   []agreePair   `json:"pairs"`
 
 	set *labels.Set
 }
 
 type agreeEngine struct {
-	Engine string `json:"engine"` // as given
-	Setup  string `json:"setup"`
-	Errors int    `json:"errors"`
+	Engine   string `json:"engine"` // as given
+	Setup    string `json:"setup"`
+	Model    string `json:"model"`
+	Artifact string `json:"artifact"`
+	Errors   int    `json:"errors"`
 
 	answers []eval.Answer
 }
@@ -134,7 +135,10 @@ func (p *program) runEngine(ctx context.Context, o load.Options, list []rows.Row
 	t := target.Local(b, p.scoring)
 	defer closing(t, &err)
 	f := t.Facts()
-	r.Model, r.Artifact, r.Scoring = f.Model, f.Artifact, f.Scoring
+	if r.set != nil && !slices.Equal(r.set.Names(), f.Labels.Names()) {
+		return fmt.Errorf("its labels, or their order, are not those of the engines before it: they cannot be compared")
+	}
+	e.Model, e.Artifact, r.Scoring = f.Model, f.Artifact, f.Scoring
 	e.Setup = f.Engine.Engine + " on " + f.Engine.Device
 	if f.Engine.Kernel != "" {
 		e.Setup += ", " + f.Engine.Kernel
@@ -173,10 +177,9 @@ func (r *agreeReport) said(a eval.Answer) agreeSaid {
 func (r *agreeReport) text() string {
 	var b strings.Builder
 	var head table
-	head.add("model", clean(r.Model)+"  "+r.Artifact)
 	head.add("scoring", r.Scoring)
 	for _, e := range r.Engines {
-		line := e.Setup
+		line := e.Setup + ", model " + clean(e.Model) + "  " + e.Artifact
 		if e.Errors > 0 {
 			line += fmt.Sprintf(", %d rows without an answer", e.Errors)
 		}

@@ -32,6 +32,7 @@ type answered struct {
 	Tokens      int     `json:"tokens"`
 	Truncated   int     `json:"truncated"`
 	Unresolved  float64 `json:"unresolved,omitempty"`
+	LabelOnly   bool    `json:"label_only,omitempty"`
 }
 
 type score struct {
@@ -59,7 +60,7 @@ func newRecord(f target.Facts, index, line int, a eval.Answer, topK int) record 
 	top := best(f, a, 1)[0]
 	r.answered = &answered{
 		Label: top.Label, Probability: top.Probability, Scores: scores,
-		Review: a.Review, Calibrated: f.Calibrated, Tokens: a.Tokens, Truncated: a.Truncated, Unresolved: a.Unresolved,
+		Review: a.Review, Calibrated: f.Calibrated, Tokens: a.Tokens, Truncated: a.Truncated, Unresolved: a.Unresolved, LabelOnly: a.LabelOnly,
 	}
 	return r
 }

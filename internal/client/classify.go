@@ -35,6 +35,7 @@ type Result struct {
 	Tokens      int     `json:"tokens"`
 	Truncated   int     `json:"truncated"`
 	Unresolved  float64 `json:"unresolved"`
+	LabelOnly   bool    `json:"label_only"` // the probabilities are none
 	Error       *Error  `json:"error"`
 }
 

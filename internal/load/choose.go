@@ -41,7 +41,7 @@ func choose(m *models.Model, opt Options) (kind, why string, err error) {
 	if opt.Engine == Chat {
 		return "", "", errors.New("the engine chat runs no model of its own")
 	}
-	if opt.Engine != "" && opt.Engine != Auto {
+	if !opt.automatic() {
 		return opt.Engine, "asked for", nil
 	}
 	found, missing := opt.libraries()
@@ -83,6 +83,8 @@ func (o Options) seesGPU() (string, error) {
 	}
 	return "", nil
 }
+
+func (o Options) automatic() bool { return o.Engine == "" || o.Engine == Auto }
 
 func (o Options) warn(message string, err error) {
 	if o.Log != nil {

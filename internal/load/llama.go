@@ -1,6 +1,8 @@
 package load
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -62,7 +64,7 @@ func newLlama(m *models.Model, opt Options, shared *Shared) (engine.Engine, erro
 	if err != nil {
 		return nil, err
 	}
-	weights, err := ggufFile(m)
+	weights, err := ggufFile(m, opt.warn)
 	if err != nil {
 		return nil, err
 	}
@@ -89,40 +91,75 @@ type weightsFile struct {
 	classes int // rows behind the vocabulary: see checkpoint.WriteGGUF
 }
 
-// derivedGGUF is the kind and version of the file that is kept beside a model for
-// engines that read GGUF.
-const derivedGGUF = "gguf-1"
+// derivedGGUF and derivedSum are the kinds and versions of the files that are kept
+// beside a model for engines that read GGUF: the weights, and their SHA-256.
+const (
+	derivedGGUF = "gguf-1"
+	derivedSum  = "ggufsum-1"
+)
 
 // ggufFile returns the model's own file where llama.cpp reads it as it is, and
 // otherwise one written from its weights: kept in the store, or temporary.
-func ggufFile(m *models.Model) (weightsFile, error) {
+func ggufFile(m *models.Model, warn func(string, error)) (weightsFile, error) {
 	ck, err := m.Checkpoint()
-	own := filepath.Ext(m.Manifest.Weights) == ".gguf" && m.Folder() != ""
-	if unknown, _ := errors.AsType[*checkpoint.UnsupportedError](err); unknown != nil && own {
+	if unknown, _ := errors.AsType[*checkpoint.UnsupportedError](err); unknown != nil && ownGGUF(m) {
 		return weightsFile{path: ownFile(m)}, nil
 	}
 	if err != nil {
 		return weightsFile{}, err
 	}
 	classes := len(ck.Config().Classes)
-	if own && classes == 0 {
+	if ownGGUF(m) && classes == 0 {
 		return weightsFile{path: ownFile(m)}, nil
 	}
 	write := func(w io.Writer) error { return checkpoint.WriteGGUF(w, ck, true) }
 	if d := m.Derived(); d != nil {
-		w := weightsFile{path: d.Path(derivedGGUF), classes: classes}
-		if _, err := os.Stat(w.path); err == nil {
-			return w, nil
+		err := keepGGUF(d, write)
+		if err == nil {
+			return weightsFile{path: d.Path(derivedGGUF), classes: classes}, nil
 		}
-		if err := d.Create(derivedGGUF, write); err == nil {
-			return w, nil
-		} // a store that cannot be written to serves all the same
+		warn("the weights in the form that libllama reads cannot be kept beside the model, and are written again at each start", err)
 	}
 	path, err := m.Temporary("cubby-*.gguf", write)
 	if err != nil {
 		return weightsFile{}, fmt.Errorf("the weights cannot be written as GGUF: %w", err)
 	}
 	return weightsFile{path: path, classes: classes}, nil
+}
+
+// keepGGUF writes the derived files unless they are there and whole.
+func keepGGUF(d *models.Derived, write func(io.Writer) error) error {
+	if want, release, err := d.Open(derivedSum); err == nil {
+		sum, err := fileSum(d.Path(derivedGGUF))
+		whole := err == nil && string(want) == sum
+		if err := release(); whole || err != nil {
+			return err
+		}
+	}
+	h := sha256.New()
+	if err := d.Create(derivedGGUF, func(w io.Writer) error { return write(io.MultiWriter(w, h)) }); err != nil {
+		return err
+	}
+	return d.Create(derivedSum, func(w io.Writer) error {
+		_, err := io.WriteString(w, hex.EncodeToString(h.Sum(nil)))
+		return err
+	})
+}
+
+func fileSum(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// ownGGUF says whether the model's weights are a GGUF file on disk.
+func ownGGUF(m *models.Model) bool {
+	return filepath.Ext(m.Manifest.Weights) == ".gguf" && m.Folder() != ""
 }
 
 func ownFile(m *models.Model) string {

@@ -131,12 +131,34 @@ func newEngine(m *models.Model, opt Options) (made, error) {
 	if shared == nil {
 		shared = &Shared{}
 	}
-	make := makers[kind]
-	eng, err := make(m, opt, shared)
+	eng, err := makers[kind](m, opt, shared)
+	if kind == LibLlama && opt.automatic() {
+		eng, why, err = settle(m, opt, shared, made{eng, why}, err)
+	}
 	if err != nil {
 		return made{}, fmt.Errorf("model %q: %w", m.Manifest.Name, err)
 	}
 	return made{eng, why}, nil
+}
+
+// settle takes the native engine after all, where libllama was chosen for a GPU and
+// cannot load the model, or finds no room for it there.
+func settle(m *models.Model, opt Options, shared *Shared, got made, failed error) (engine.Engine, string, error) {
+	if failed == nil && len(got.Info().Devices) > 0 {
+		return got.Engine, got.why, nil
+	}
+	if _, err := m.Checkpoint(); err != nil {
+		return got.Engine, got.why, failed
+	}
+	why := "auto: no layer of the model fits a GPU"
+	if failed != nil {
+		opt.warn("libllama cannot load the model, which the native engine computes instead", failed)
+		why = "auto: libllama cannot load the model"
+	} else if err := got.Close(); err != nil {
+		return nil, "", err
+	}
+	eng, err := newNative(m, opt, shared)
+	return eng, why, err
 }
 
 // maker makes an engine for a model.

@@ -67,12 +67,8 @@ func newOllama(m *models.Model, opt Options, _ *Shared) (engine.Engine, error) {
 
 // uploaded is the file that Ollama is given. It must hold the tokenizer.
 func uploaded(m *models.Model) (string, error) {
-	w, err := ggufFile(m)
-	if err != nil {
-		return "", err
-	}
-	if w.path != ownFile(m) {
+	if !ownGGUF(m) {
 		return "", errors.New("the engine ollama needs a GGUF file with the tokenizer in it, and this model is none: create it there from the package, and name it with -engine-model")
 	}
-	return w.path, nil
+	return ownFile(m), nil
 }

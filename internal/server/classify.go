@@ -38,6 +38,7 @@ type answered struct {
 	Tokens      int     `json:"tokens"`
 	Truncated   int     `json:"truncated"`
 	Unresolved  float64 `json:"unresolved,omitempty"`
+	LabelOnly   bool    `json:"label_only,omitempty"`
 	Cached      bool    `json:"cached,omitempty"`
 }
 
@@ -122,7 +123,7 @@ func respond(req *request, results []runtime.Result, info runtime.Info) *respons
 		scores := rank(r.Distribution, info.Labels, req.topK)
 		out.Results[i] = answered{
 			Index: i, ID: id, Label: scores[0].Label, Probability: scores[0].Probability, Scores: scores,
-			Review: r.Review, Calibrated: info.Calibrated, Tokens: r.Tokens, Truncated: r.Truncated, Unresolved: r.Unresolved,
+			Review: r.Review, Calibrated: info.Calibrated, Tokens: r.Tokens, Truncated: r.Truncated, Unresolved: r.Unresolved, LabelOnly: r.LabelOnly,
 			Cached: r.Cached,
 		}
 	}

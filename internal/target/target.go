@@ -51,7 +51,7 @@ func (l *local) Classify(ctx context.Context, texts []string) ([]eval.Answer, er
 	}
 	answers := make([]eval.Answer, len(results))
 	for i, r := range results {
-		answers[i] = eval.Answer{Distribution: r.Distribution, Review: r.Review, Tokens: r.Tokens, Truncated: r.Truncated, Unresolved: r.Unresolved}
+		answers[i] = eval.Answer{Distribution: r.Distribution, Review: r.Review, Tokens: r.Tokens, Truncated: r.Truncated, Unresolved: r.Unresolved, LabelOnly: r.LabelOnly}
 		if r.Err != nil {
 			answers[i].Err = r.Err
 		}
@@ -144,7 +144,7 @@ func (r *remote) answer(result client.Result) (eval.Answer, error) {
 		}
 		d[i] = s.Probability
 	}
-	return eval.Answer{Distribution: d, Review: result.Review, Tokens: result.Tokens, Truncated: result.Truncated, Unresolved: result.Unresolved}, nil
+	return eval.Answer{Distribution: d, Review: result.Review, Tokens: result.Tokens, Truncated: result.Truncated, Unresolved: result.Unresolved, LabelOnly: result.LabelOnly}, nil
 }
 
 func (r *remote) Facts() Facts { return r.facts }

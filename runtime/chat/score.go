@@ -119,7 +119,7 @@ func (b *Backend) score(ctx context.Context, j *job, class int, admitted time.Ti
 		v, err = b.question(ctx, j.text)
 		took := time.Since(start)
 		b.door.leave(took)
-		j.result = runtime.Result{Distribution: v.dist, Unresolved: v.unresolved, Queue: start.Sub(admitted), Compute: took}
+		j.result = runtime.Result{Distribution: v.dist, Unresolved: v.unresolved, LabelOnly: b.terms.now().alternatives() == 0, Queue: start.Sub(admitted), Compute: took}
 	}
 	switch {
 	case err == nil:

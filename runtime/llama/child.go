@@ -28,8 +28,7 @@ const (
 type child struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
-	enc     *gob.Encoder
-	sending sync.Mutex // guards enc
+	out     chan request // sent in this order
 	calls   uint64
 	replies chan reply
 	done    chan struct{} // closed when it has ended and all it said is read
@@ -39,6 +38,9 @@ type child struct {
 
 // startChild starts this program as a worker.
 func startChild() (*child, error) {
+	if os.Getenv(workerVariable) != "" {
+		return nil, errors.New("this process was started as an engine's child and is none: its program must call llama.Worker first")
+	}
 	self := "/proc/self/exe" // also when the file has been replaced since
 	if goruntime.GOOS != "linux" {
 		var err error
@@ -50,9 +52,11 @@ func startChild() (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{cmd: exec.Command(self), replies: make(chan reply), done: make(chan struct{})}
+	c := &child{cmd: exec.Command(self), out: make(chan request), replies: make(chan reply), done: make(chan struct{})}
 	c.cmd.Args[0] = os.Args[0]
 	c.cmd.Env = append(environment(), workerVariable+"=1")
+	c.cmd.Env = append(c.cmd.Env, libraryVariables()...)
+	c.cmd.WaitDelay = cancelGrace
 	c.cmd.Stdout, c.cmd.Stderr, c.cmd.ExtraFiles = &c.tail, &c.tail, []*os.File{w}
 	if c.in, err = c.cmd.StdinPipe(); err == nil {
 		err = c.cmd.Start()
@@ -60,20 +64,66 @@ func startChild() (*child, error) {
 	if err = errors.Join(err, w.Close()); err != nil {
 		return nil, errors.Join(fmt.Errorf("the engine's process cannot be started: %w", err), r.Close())
 	}
-	c.enc = gob.NewEncoder(c.in)
 	go c.listen(r)
+	go c.send()
 	return c, nil
 }
 
-// environment is this process's without its secrets.
+// environment is this process's without what may be secret: this program's own
+// variables, of which a child needs none, and those that are called so.
 func environment() []string {
 	var list []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "CUBBY_API_KEY=") {
+		name, _, _ := strings.Cut(v, "=")
+		own := strings.HasPrefix(name, "CUBBY_")
+		for _, end := range []string{"KEY", "TOKEN", "SECRET", "PASSWORD"} {
+			own = own || strings.HasSuffix(name, end)
+		}
+		if !own {
 			list = append(list, v)
 		}
 	}
 	return list
+}
+
+// libraryVariables are those that libllama and what it uses look at.
+func libraryVariables() []string {
+	// A failed assertion would have a debugger look at the process, for its log.
+	list := []string{"GGML_NO_BACKTRACE=1"}
+	// Threads of GNU's OpenMP that wait for others spin for a millisecond. Where
+	// other programs want the processors, too, these are then lost to all: passes
+	// took three to four times as long. This many spins are some ten microseconds.
+	const spins = "GOMP_SPINCOUNT"
+	if os.Getenv(spins) == "" && os.Getenv("OMP_WAIT_POLICY") == "" {
+		list = append(list, spins+"=10000")
+	}
+	return list
+}
+
+// send writes requests until the child ends.
+func (c *child) send() {
+	enc := gob.NewEncoder(c.in)
+	for {
+		select {
+		case r := <-c.out:
+			if err := enc.Encode(r); err != nil {
+				c.kill() // what cannot be told anything is of no use any more
+				return
+			}
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// ended says whether the child has ended.
+func (c *child) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // listen reads replies until the child ends.
@@ -109,6 +159,9 @@ func (c *child) died() *errDied {
 	if status, ok := c.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		e.outside = status.Signal() == syscall.SIGKILL || status.Signal() == syscall.SIGTERM
 	}
+	if e.outside {
+		e.how += ", as the system does where memory runs out"
+	}
 	if said := c.tail.String(); said != "" {
 		e.how += ": " + said
 	}
@@ -116,26 +169,37 @@ func (c *child) died() *errDied {
 }
 
 // call sends a request and waits for its reply. When the context ends, the child
-// is told to stop, and killed if it does not.
+// is told to stop, and killed if it does not: that is a death of its own doing.
 func (c *child) call(ctx context.Context, r request) (reply, error) {
 	if err := ctx.Err(); err != nil {
 		return reply{}, err
 	}
 	c.calls++
 	r.ID = c.calls
+	select {
+	case c.out <- r:
+	case <-c.done:
+		return reply{}, c.died()
+	}
 	answered := make(chan struct{})
+	hung := make(chan struct{})
 	defer close(answered)
 	defer context.AfterFunc(ctx, func() {
-		go c.send(request{Verb: toCancel, ID: r.ID}) // fails only where the child has ended
+		select {
+		case c.out <- request{Verb: toCancel, ID: r.ID}:
+		case <-c.done:
+			return
+		case <-answered:
+			return
+		}
 		select {
 		case <-time.After(cancelGrace):
+			close(hung)
 			c.kill()
 		case <-c.done:
 		case <-answered:
 		}
 	})()
-	sent := make(chan error, 1)
-	go func() { sent <- c.send(r) }()
 	select {
 	case a := <-c.replies:
 		switch {
@@ -146,18 +210,17 @@ func (c *child) call(ctx context.Context, r request) (reply, error) {
 		}
 		return a, nil
 	case <-c.done:
-		<-sent
-		if err := ctx.Err(); err != nil {
+		died := c.died()
+		select {
+		case <-hung:
+			return reply{}, &errDied{how: "it hung and was killed"}
+		default:
+		}
+		if err := ctx.Err(); err != nil && died.outside {
 			return reply{}, err
 		}
-		return reply{}, c.died()
+		return reply{}, died
 	}
-}
-
-func (c *child) send(r request) error {
-	c.sending.Lock()
-	defer c.sending.Unlock()
-	return c.enc.Encode(r)
 }
 
 // close ends the child: its input does.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"cubby/labels"
 	"cubby/runtime/engine"
@@ -22,9 +23,15 @@ const (
 	// server's limit, with its prompt's end and its label nodes. Keys and values
 	// of that many are allocated.
 	DefaultPass = 2560
+	// minPass is what libllama needs: a pass holds a token of each sequence.
+	minPass = sequences
 	// micro is how many tokens are computed at once: the scheduler's usual pass.
 	// Longer passes take several turns, in buffers of this size.
 	micro = 512
+	// sequences and outputs bound the leaves and the wanted nodes of what is computed
+	// at once. Rows of logits for all of them are allocated, a vocabulary wide.
+	sequences = 128
+	outputs   = 128
 	// recurrentSequences bounds the states of a recurrent model: each is some
 	// megabytes, whatever its text.
 	recurrentSequences = 24
@@ -66,6 +73,7 @@ type Engine struct {
 	cells   int               // tokens that ctx holds
 	variant []*variant        // computed beginnings of the prefix, by sequence
 	shared  *prefix           // whose beginnings these are
+	uses    int               // of variants
 	used    int32             // sequences of the last pass, behind those of the variants
 }
 
@@ -87,7 +95,7 @@ func open(tokens int, opt Options) (*Engine, error) {
 	if opt.Pass == 0 {
 		opt.Pass = DefaultPass
 	}
-	if opt.Threads < 1 || opt.Pass < 1 || opt.Classes < 0 || opt.GPULayers < AutoLayers {
+	if opt.Threads < 1 || opt.Pass < minPass || opt.Classes < 0 || opt.GPULayers < AutoLayers {
 		return nil, fmt.Errorf("%d threads, %d tokens a pass, %d classes and %d layers on GPUs cannot be meant", opt.Threads, opt.Pass, opt.Classes, opt.GPULayers)
 	}
 	lib, err := libllama.Load(opt.Libraries)
@@ -144,16 +152,15 @@ func (e *Engine) open(tokens int) error {
 // of this release compute the first one only (ggml-cpu/amx/mmq.cpp takes the
 // number of rows from the second dimension).
 func (e *Engine) loadModel() (err error) {
-	opt := libllama.ModelOptions{GPULayers: e.load.layers, Devices: e.load.devices}
+	opt := libllama.ModelOptions{GPULayers: e.load.layers, Devices: e.load.devices, Plain: e.load.recurrent}
 	if e.model, err = e.lib.LoadModel(e.opt.Model, opt); err != nil {
 		return err
 	}
-	if e.facts = e.model.Facts(); !e.facts.Recurrent {
-		return nil
+	if e.facts = e.model.Facts(); e.facts.Recurrent && !opt.Plain { // its tensors have names that are not known here
+		e.model.Close()
+		opt.Plain = true
+		e.model, err = e.lib.LoadModel(e.opt.Model, opt)
 	}
-	e.model.Close()
-	opt.Plain = true
-	e.model, err = e.lib.LoadModel(e.opt.Model, opt)
 	return err
 }
 
@@ -161,7 +168,7 @@ func (e *Engine) loadModel() (err error) {
 func (e *Engine) Info() engine.Info {
 	info := e.info
 	info.Memory = engine.Memory{Loaded: true, Weights: e.facts.Bytes, KV: int64(e.cells) * e.load.cell, Loads: 1}
-	for _, d := range e.lib.Refresh(e.load.devices) {
+	for _, d := range e.lib.Refresh(slices.Clone(e.load.devices)) {
 		info.Devices = append(info.Devices, engine.Device{Name: d.Name, Description: d.Description, Free: d.Free, Total: d.Total})
 	}
 	return info

@@ -124,6 +124,36 @@ func TestHybridGoldens(t *testing.T) {
 	}
 }
 
+// Trees of one pass that leave out more different numbers of the prefix's last
+// tokens than are kept are answered as if each were alone.
+func TestHybridManyBacks(t *testing.T) {
+	for _, h := range hybrids(t) {
+		e := h.open(t)
+		pre, err := e.Prefix(t.Context(), h.Tokens[:20])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var trees []engine.Tree
+		for back := range 7 {
+			tree := engine.Chain(h.Tokens[20-back:])
+			tree.Back = back
+			h.want(&tree)
+			trees = append(trees, tree)
+		}
+		out, err := e.Eval(t.Context(), pre, append(trees, trees...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, o := range out {
+			for i, row := range o.Logits {
+				if d := softmax32(row).Distance(softmax(h.Logits[20-n%7+i])); !(d <= hybridTolerance) {
+					t.Fatalf("%s: tree %d, position %d: %.4f from transformers", h.Name, n, 20-n%7+i, d)
+				}
+			}
+		}
+	}
+}
+
 // Trees of many branches, beside others, give what each path gives as a chain.
 func TestHybridTrees(t *testing.T) {
 	for _, h := range hybrids(t) {

@@ -10,35 +10,45 @@ import (
 )
 
 // part is one tree, or as many of its leaves as there are sequences for, with
-// the nodes on their ways.
+// the nodes on their ways, and as many of the wanted ones among these as there are
+// outputs for.
 type part struct {
 	tree   int
+	back   int
 	nodes  []int // ascending, so that parents come first
 	leaves []int
+	wanted map[int]bool
 }
 
-// group splits the trees into parts and packs these into passes, in order.
+// group splits the trees into parts and packs these into passes, in order. Those of
+// a recurrent model leave out few different numbers of the prefix's last tokens.
 func (e *Engine) group(trees []engine.Tree) [][]part {
 	room := e.sequences() - int(e.variants())
 	if e.facts.Recurrent {
 		room /= 2 // a part of n leaves has at most 2n-1 segments
 	}
 	var groups [][]part
-	tokens, sequences := 0, 0
+	var tokens, leaves, wanted int
+	backs := map[int]bool{}
 	for i := range trees {
 		for _, p := range split(i, &trees[i], room) {
-			if n := len(groups); n == 0 || tokens+len(p.nodes) > e.opt.Pass || sequences+len(p.leaves) > room {
+			backs[p.back] = true
+			full := tokens+len(p.nodes) > e.opt.Pass || leaves+len(p.leaves) > room || wanted+len(p.wanted) > outputs ||
+				e.facts.Recurrent && len(backs) > maxVariants
+			if len(groups) == 0 || full {
 				groups = append(groups, nil)
-				tokens, sequences = 0, 0
+				tokens, leaves, wanted = 0, 0, 0
+				backs = map[int]bool{p.back: true}
 			}
 			groups[len(groups)-1] = append(groups[len(groups)-1], p)
-			tokens, sequences = tokens+len(p.nodes), sequences+len(p.leaves)
+			tokens, leaves, wanted = tokens+len(p.nodes), leaves+len(p.leaves), wanted+len(p.wanted)
 		}
 	}
 	return groups
 }
 
-// split cuts a tree into parts of at most most leaves.
+// split cuts a tree into parts of at most most leaves, and of at most outputs wanted
+// nodes. A node is wanted in one part.
 func split(index int, t *engine.Tree, most int) []part {
 	inner := make([]bool, len(t.Tokens))
 	for _, p := range t.Parents {
@@ -53,20 +63,32 @@ func split(index int, t *engine.Tree, most int) []part {
 		}
 	}
 	var parts []part
+	asked := wants(t)
 	for some := range slices.Chunk(leaves, most) {
-		p := part{tree: index, leaves: some}
+		p := part{tree: index, back: t.Back, leaves: some}
 		on := make([]bool, len(t.Tokens))
 		for _, leaf := range some {
 			for n := leaf; n >= 0 && !on[n]; n = int(t.Parents[n]) {
 				on[n] = true
 			}
 		}
+		var wanted []int
 		for n, there := range on {
 			if there {
 				p.nodes = append(p.nodes, n)
 			}
+			if there && asked[n] {
+				wanted = append(wanted, n)
+				asked[n] = false
+			}
 		}
-		parts = append(parts, p)
+		for few := range slices.Chunk(wanted, outputs) {
+			p.wanted = map[int]bool{}
+			for _, n := range few {
+				p.wanted[n] = true
+			}
+			parts = append(parts, p)
+		}
 	}
 	return parts
 }
@@ -75,7 +97,7 @@ func split(index int, t *engine.Tree, most int) []part {
 func (e *Engine) compute(ctx context.Context, pre *prefix, trees []engine.Tree, group []part, out []engine.Output) error {
 	from := make([]int32, len(group))
 	for i, p := range group {
-		seq, err := e.begin(ctx, pre, trees[p.tree].Back)
+		seq, err := e.begin(ctx, pre, p.back)
 		if err != nil {
 			return err
 		}
@@ -114,11 +136,10 @@ func (e *Engine) sharing(ctx context.Context, pre *prefix, trees []engine.Tree, 
 				of[n] = append(of[n], seq)
 			}
 		}
-		wanted := wants(t)
 		position := positions(t, start)
 		for _, n := range p.nodes {
-			place := e.ctx.Add(t.Tokens[n], position[n], of[n], wanted[n])
-			if wanted[n] {
+			place := e.ctx.Add(t.Tokens[n], position[n], of[n], p.wanted[n])
+			if p.wanted[n] {
 				places = append(places, placed{p.tree, n, place})
 			}
 		}
@@ -143,8 +164,11 @@ type segment struct {
 // them, which begin as copies of their states.
 func (e *Engine) rounds(ctx context.Context, pre *prefix, trees []engine.Tree, group []part, from []int32, out []engine.Output) error {
 	var list []segment
+	position := make([][]int, len(group))
 	for i, p := range group {
-		list = segments(list, i, &trees[p.tree], p.nodes)
+		t := &trees[p.tree]
+		list = segments(list, i, t, p.nodes)
+		position[i] = positions(t, pre.Len()-p.back)
 	}
 	for round := 0; ; round++ {
 		e.ctx.Begin()
@@ -154,21 +178,17 @@ func (e *Engine) rounds(ctx context.Context, pre *prefix, trees []engine.Tree, g
 			if s.round != round {
 				continue
 			}
-			tree := group[s.part].tree
-			t := &trees[tree]
-			start := pre.Len() - t.Back
-			position := positions(t, start)
+			p, at := &group[s.part], position[s.part]
 			s.seq = e.sequence()
+			before := from[s.part]
 			if s.parent >= 0 {
-				e.ctx.Share(list[s.parent].seq, s.seq, position[s.nodes[0]])
-			} else {
-				e.ctx.Share(from[s.part], s.seq, start)
+				before = list[s.parent].seq
 			}
-			wanted := wants(t)
+			e.ctx.Share(before, s.seq, at[s.nodes[0]])
 			for _, n := range s.nodes {
-				place := e.ctx.Add(t.Tokens[n], position[n], []int32{s.seq}, wanted[n])
-				if wanted[n] {
-					places = append(places, placed{tree, n, place})
+				place := e.ctx.Add(trees[p.tree].Tokens[n], at[n], []int32{s.seq}, p.wanted[n])
+				if p.wanted[n] {
+					places = append(places, placed{p.tree, n, place})
 				}
 			}
 		}

@@ -1,9 +1,9 @@
 package llama
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -15,12 +15,14 @@ import (
 
 // need is what a model takes, in bytes, estimated from its header.
 type need struct {
-	layers  []int64 // weights of each block
-	output  int64   // output matrix and norm
-	input   int64   // embedding and all else, which stays in the machine's memory
-	cell    int64   // keys and values of one token, all layers
-	buffers int64   // of a pass
-	window  int     // of sliding attention, 0 for none
+	layers    []int64 // weights of each block
+	output    int64   // output matrix and norm
+	input     int64   // embedding and all else, which stays in the machine's memory
+	cell      int64   // keys and values of one token, all layers
+	states    int64   // of the sequences of a recurrent model
+	buffers   int64   // of a pass, rows of logits among them
+	window    int     // of sliding attention, 0 for none
+	recurrent bool
 }
 
 // measure reads the header of a GGUF file, which also proves it sound: the
@@ -38,32 +40,63 @@ func measure(path string) (need, error) {
 	return n, errors.Join(err, release())
 }
 
+// most bounds what a header may say of a shape: far above any model, and small
+// enough that products of a few do not overflow.
+const most = 1 << 20
+
+// header reads an architecture's numbers.
+type header struct {
+	file *gguf.File
+	arch string
+}
+
+// number is 0 where the key is absent, and the largest of a list.
+func (h header) number(key string) int64 {
+	key = h.arch + "." + key
+	if n, ok := h.file.Uint(key); ok {
+		return int64(min(n, most))
+	}
+	list, _ := h.file.Ints(key) // one for each layer
+	var top int64
+	for _, n := range list {
+		top = max(top, min(n, most))
+	}
+	return top
+}
+
+// newNeed reads what a file says of itself. It refuses what is no decoder.
 func newNeed(f *gguf.File) (need, error) {
 	arch, _ := f.String("general.architecture")
-	value := func(key string, absent uint64) int64 {
-		if n, ok := f.Uint(arch + "." + key); ok {
-			return int64(n)
-		}
-		if list, ok := f.Ints(arch + "." + key); ok { // one for each layer
-			var most int64
-			for _, n := range list {
-				most = max(most, n)
-			}
-			return most
-		}
-		return int64(absent)
+	h := header{f, arch}
+	layers, width := h.number("block_count"), h.number("embedding_length")
+	if arch == "" || layers < 1 || layers > 1024 || width < 1 || width >= most {
+		return need{}, fmt.Errorf("the GGUF file holds no language model: architecture %.40q, %d layers, width %d", arch, layers, width)
 	}
-	layers, width := value("block_count", 0), value("embedding_length", 0)
-	if arch == "" || layers < 1 || layers > 1024 || width < 1 || width > 1<<20 {
-		return need{}, fmt.Errorf("the GGUF file holds no language model: architecture %q, %d layers, width %d", arch, layers, width)
+	if causal, ok := f.Bool(arch + ".attention.causal"); ok && !causal {
+		return need{}, fmt.Errorf("the model's attention is not causal: it embeds texts, and writes none")
 	}
-	n := need{layers: make([]int64, layers), window: int(value("attention.sliding_window", 0))}
-	var vocab int64
+	n := need{layers: make([]int64, layers), window: int(h.number("attention.sliding_window"))}
+	vocab := n.count(f)
+	heads := max(1, h.number("attention.head_count"))
+	kv := cmp.Or(h.number("attention.head_count_kv"), heads)
+	key := cmp.Or(h.number("attention.key_length"), width/heads)
+	value := cmp.Or(h.number("attention.value_length"), width/heads)
+	n.cell = layers * kv * (key + value) * 2
+	wide := max(h.number("feed_forward_length"), width)
+	n.buffers = micro*4*(3*wide+4*width) + 2*outputs*vocab*4
+	inner, state, groups := h.number("ssm.inner_size"), h.number("ssm.state_size"), h.number("ssm.group_count")
+	one := inner*state + h.number("ssm.conv_kernel")*(inner+2*groups*state) + h.number("shortconv.l_cache")*width
+	n.states = layers * one * 4 * recurrentSequences
+	return n, nil
+}
+
+// count adds up the tensors, and returns the rows of the embedding.
+func (n *need) count(f *gguf.File) (vocab int64) {
 	for _, t := range f.Tensors() {
-		var block int64
+		var block int
 		size := int64(len(t.Data))
 		switch _, err := fmt.Sscanf(t.Name, "blk.%d.", &block); {
-		case err == nil && block >= 0 && block < layers:
+		case err == nil && block >= 0 && block < len(n.layers):
 			n.layers[block] += size
 		case strings.HasPrefix(t.Name, "output"):
 			n.output += size
@@ -71,16 +104,11 @@ func newNeed(f *gguf.File) (need, error) {
 			n.input += size
 		}
 		if t.Name == "token_embd.weight" && len(t.Shape) == 2 {
-			vocab = int64(t.Shape[1])
+			vocab = int64(min(t.Shape[1], most<<4))
 		}
+		n.recurrent = n.recurrent || strings.Contains(t.Name, ".ssm_") || strings.Contains(t.Name, ".shortconv.") || strings.Contains(t.Name, ".time_mix_")
 	}
-	heads := max(1, value("attention.head_count", 1))
-	kv := value("attention.head_count_kv", uint64(heads))
-	perHead := width / heads
-	n.cell = layers * kv * (value("attention.key_length", uint64(perHead)) + value("attention.value_length", uint64(perHead))) * 2
-	wide := max(value("feed_forward_length", 0), width)
-	n.buffers = micro*4*(3*wide+4*width) + vocab*4*64 // a pass's activations, and some rows of logits
-	return n, nil
+	return vocab
 }
 
 // plan is where a model goes.
@@ -95,11 +123,7 @@ func (p plan) device() string {
 	if len(p.devices) == 0 {
 		return "cpu"
 	}
-	var names []string
-	for _, d := range p.devices {
-		names = append(names, d.Name)
-	}
-	return fmt.Sprintf("%s (%d of %d layers)", strings.Join(names, ","), p.layers, len(p.need.layers)+1)
+	return fmt.Sprintf("%s (%d of %d layers)", p.names(), p.layers, len(p.need.layers)+1)
 }
 
 // choose returns the devices that layers are offloaded to.
@@ -184,7 +208,7 @@ func (n need) plan(opt Options, devices []libllama.Device) (plan, error) {
 			p.devices = nil
 		}
 	}
-	host := n.total(cells) - n.offloaded(p.layers, cells)
+	host := n.total(cells) - n.offloaded(p.layers, cells) + adapterSize(opt.Adapter)
 	if free := availableMemory(); free > 0 && host > free {
 		return p, fmt.Errorf("the model needs about %s of memory, and %s are available: close other programs, or take a smaller quantisation", size(host), size(free))
 	}
@@ -205,7 +229,7 @@ func (n need) offloaded(layers int, cells int64) int64 {
 	if layers <= 0 {
 		return 0
 	}
-	total := n.buffers
+	total := n.buffers + n.states
 	blocks := min(layers, len(n.layers))
 	for _, size := range n.layers[len(n.layers)-blocks:] {
 		total += size + cells*n.cell/int64(len(n.layers))
@@ -220,7 +244,7 @@ func (n need) offloaded(layers int, cells int64) int64 {
 }
 
 func (n need) total(cells int64) int64 {
-	total := n.input + n.output + n.buffers + cells*n.cell
+	total := n.input + n.output + n.buffers + n.states + cells*n.cell
 	for _, size := range n.layers {
 		total += size
 	}
@@ -228,18 +252,3 @@ func (n need) total(cells int64) int64 {
 }
 
 func size(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
-
-// availableMemory is what the system could give, in bytes; 0 where it does not tell.
-func availableMemory() int64 {
-	data, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(data)) {
-		var kib int64
-		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
-			return kib << 10
-		}
-	}
-	return 0
-}

@@ -1,6 +1,10 @@
 package llama
 
 import (
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -84,10 +88,33 @@ func TestPlanFits(t *testing.T) {
 	}
 }
 
+func TestMemoryOfContainers(t *testing.T) {
+	root, self := t.TempDir(), filepath.Join(t.TempDir(), "cgroup")
+	write := func(path, text string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := boundedMemory(root, self); got != math.MaxInt64 {
+		t.Errorf("without control groups: %d", got)
+	}
+	write(self, "0::/pods/mine\n")
+	write(filepath.Join(root, "pods", "memory.max"), "1000\n")
+	write(filepath.Join(root, "pods", "memory.current"), "900\n")
+	write(filepath.Join(root, "pods", "memory.stat"), "anon 500\nfile 300\n")
+	write(filepath.Join(root, "pods", "mine", "memory.max"), "max\n")
+	write(filepath.Join(root, "pods", "mine", "memory.current"), "700\n")
+	if got := boundedMemory(root, self); got != 400 {
+		t.Errorf("%d bytes are left, want 400", got)
+	}
+}
+
 func TestNeedRefusesWhatIsNoModel(t *testing.T) {
 	for name, meta := range map[string][]gguftest.Meta{
 		"nothing":         nil,
 		"no layers":       {{Key: "general.architecture", Value: "llama"}, {Key: "llama.embedding_length", Value: uint32(64)}},
+		"not causal":      {{Key: "general.architecture", Value: "llama"}, {Key: "llama.embedding_length", Value: uint32(64)}, {Key: "llama.block_count", Value: uint32(2)}, {Key: "llama.attention.causal", Value: false}},
 		"too many layers": {{Key: "general.architecture", Value: "llama"}, {Key: "llama.embedding_length", Value: uint32(64)}, {Key: "llama.block_count", Value: uint32(1 << 30)}},
 	} {
 		f, err := gguf.Parse(gguftest.Encode(meta, nil))

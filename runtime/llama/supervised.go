@@ -2,8 +2,6 @@ package llama
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,13 +15,9 @@ import (
 
 const (
 	// outsideTries is how often a pass is computed whose child was killed from
-	// outside: that is not the texts' fault.
-	outsideTries = 10
-	// deadly is how many crashes of a text are believed to be its doing.
-	deadly = 2
-	// suspects bounds how many texts are remembered to have been there when the
-	// child crashed.
-	suspects = 4096
+	// outside. That is no text's fault, but the system kills what takes too much
+	// memory in the same way, and would do so again.
+	outsideTries = 5
 	// A child that cannot be started is tried again after firstPause, then after
 	// twice as long each time.
 	firstPause = 200 * time.Millisecond
@@ -39,30 +33,29 @@ const (
 //   - A pass whose child was killed from outside is computed again.
 //   - A pass whose child crashed is computed tree by tree, so that only a tree that
 //     crashes it alone as well fails, with an error of its own. A tree that did so
-//     twice is not tried any more.
-//   - A child that dies between passes is replaced at once.
+//     is not tried for a while.
+//   - A child that dies is replaced at once, whether anybody asks or not. While one
+//     is being loaded, callers wait, each as long as it likes; while none can be
+//     loaded, they are told why at once.
 type Supervised struct {
-	tok engine.Tokenizer
-	opt Options
-	log *slog.Logger
+	tok   engine.Tokenizer
+	opt   Options
+	log   *slog.Logger
+	guilt guilt // of the goroutine that owns the engine
 
-	mu     sync.Mutex // of one caller, or of what replaces a dead child
-	child  *child     // nil: there is none
-	closed bool
-	pause  time.Duration // before the next start, 0 after one that succeeded
-	next   time.Time     // when it may be tried
+	life context.Context // of the children
+	end  context.CancelFunc
+	kept chan struct{} // closed when keep has ended
+
+	mu     sync.Mutex
+	child  *child        // nil: there is none
+	change chan struct{} // closed, and replaced, when child or down changes
+	down   error         // why there is none
+	failed bool          // starting has failed, and is not just going on
 	prefix []labels.Token
-	crimes map[crime]int // crashes that a tree was part of
-	order  []crime       // of crimes, oldest first
-
-	seen  sync.Mutex // guards what follows, which others ask for during a pass
-	info  engine.Info
-	loads int
-	down  error // why there is no child
+	info   engine.Info
+	loads  int
 }
-
-// crime names a tree and the prefix that it was computed behind.
-type crime [16]byte
 
 // Supervise starts a child that loads the model. Log hears of its deaths; nil for
 // nobody.
@@ -70,12 +63,14 @@ func Supervise(tok engine.Tokenizer, opt Options, log *slog.Logger) (*Supervised
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Supervised{tok: tok, opt: opt, log: log, crimes: map[crime]int{}}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.start(context.Background()); err != nil {
+	s := &Supervised{tok: tok, opt: opt, log: log, guilt: newGuilt(), change: make(chan struct{}), kept: make(chan struct{})}
+	s.life, s.end = context.WithCancel(context.Background())
+	c, err := s.start()
+	if err != nil {
+		s.end()
 		return nil, err
 	}
+	go s.keep(c)
 	return s, nil
 }
 
@@ -90,36 +85,80 @@ func Devices(ctx context.Context, folder string) ([]libllama.Device, error) {
 	return a.Devices, err
 }
 
-// start starts a child, at most once in a pause after failures. The caller holds
-// s.mu.
-func (s *Supervised) start(ctx context.Context) error {
-	if wait := time.Until(s.next); wait > 0 {
-		return fmt.Errorf("the engine's process cannot be started, and is tried again in %v: %w", wait.Round(time.Millisecond), s.Probe(ctx))
+// keep replaces the child whenever it dies, until the engine is closed.
+func (s *Supervised) keep(c *child) {
+	defer close(s.kept)
+	for {
+		select {
+		case <-c.done:
+			s.bury(c)
+		case <-s.life.Done():
+			c.close()
+			return
+		}
+		if c = s.replace(); c == nil {
+			return
+		}
 	}
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+}
+
+// replace starts a child, as often as it takes; nil when the engine is closed. A
+// start that was killed is repeated a few times before it counts as failed.
+func (s *Supervised) replace() *child {
+	pause := firstPause
+	for try := 1; ; try++ {
+		began := time.Now()
+		c, err := s.start()
+		switch {
+		case s.life.Err() != nil:
+			if err == nil {
+				c.close()
+			}
+			return nil
+		case err == nil:
+			s.log.Info("the engine's process was started again", "pid", c.cmd.Process.Pid, "seconds", time.Since(began).Seconds())
+			return c
+		case killed(err) && try < outsideTries:
+			continue
+		}
+		s.log.Warn("the engine's process cannot be started", "error", err, "again_in", pause.String())
+		s.set(nil, err, true)
+		select {
+		case <-time.After(pause):
+		case <-s.life.Done():
+			return nil
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// start starts a child and has it load the model and, where there was one, the
+// prefix.
+func (s *Supervised) start() (*child, error) {
+	ctx, cancel := context.WithTimeout(s.life, loadTimeout)
 	defer cancel()
 	c, err := startChild()
-	if err == nil {
-		err = s.load(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(s.life, func() { _ = c.in.Close() })() // ends a load as well
+	s.mu.Lock()
+	prefix := s.prefix
+	s.mu.Unlock()
+	a, err := c.call(ctx, request{Verb: toOpen, Options: s.opt, Tokens: s.tok.Len()})
+	if err == nil && len(prefix) > 0 {
+		a, err = c.call(ctx, request{Verb: toBegin, Prefix: prefix})
 	}
 	if err != nil {
-		if !killed(err) {
-			s.pause = min(max(firstPause, 2*s.pause), lastPause)
-			s.next = time.Now().Add(s.pause)
-		}
-		s.report(nil, err)
-		return err
+		c.close()
+		return nil, err
 	}
-	s.child, s.pause = c, 0
-	s.seen.Lock()
-	loads := s.loads
-	s.seen.Unlock()
-	if loads > 1 {
-		s.log.Info("the engine's process was started again", "pid", c.cmd.Process.Pid, "seconds", time.Since(began).Seconds())
-	}
-	go s.watch(c)
-	return nil
+	s.mu.Lock()
+	s.loads++
+	s.mu.Unlock()
+	s.report(&a)
+	s.set(c, nil, false)
+	return c, nil
 }
 
 // killed says whether a child was killed from outside.
@@ -128,60 +167,68 @@ func killed(err error) bool {
 	return died != nil && died.outside
 }
 
-// load has the child load the model and, where there was one, the prefix.
-func (s *Supervised) load(ctx context.Context, c *child) error {
-	a, err := c.call(ctx, request{Verb: toOpen, Options: s.opt, Tokens: s.tok.Len()})
-	if err == nil && len(s.prefix) > 0 {
-		a, err = c.call(ctx, request{Verb: toBegin, Prefix: s.prefix})
-	}
-	if err != nil {
-		c.close()
-		return err
-	}
-	s.seen.Lock()
-	s.loads++
-	s.seen.Unlock()
-	s.report(&a, nil)
-	return nil
-}
-
-// report keeps what others may ask for.
-func (s *Supervised) report(a *reply, down error) {
-	s.seen.Lock()
-	defer s.seen.Unlock()
-	s.down = down
-	if a != nil {
-		s.info = a.Info
-	}
-	s.info.Memory.Loads, s.info.Memory.Loaded = s.loads, down == nil
-}
-
-// watch replaces the child when it dies, unless somebody has done so.
-func (s *Supervised) watch(c *child) {
-	<-c.done
+// set tells whoever waits that there is a child, or why there is none.
+func (s *Supervised) set(c *child, down error, failed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.child != c {
-		return
-	}
-	s.bury()
-	for try := 1; try < outsideTries && killed(s.start(context.Background())); try++ {
-	} // Probe tells why there is none, and the next pass tries again
+	s.child, s.down, s.failed = c, down, failed
+	close(s.change)
+	s.change = make(chan struct{})
 }
 
-// bury forgets a child that has died.
-func (s *Supervised) bury() {
-	err := s.child.died()
+// bury forgets a child that has died. Who notices first does.
+func (s *Supervised) bury(c *child) {
+	s.mu.Lock()
+	gone := s.child != c
+	s.mu.Unlock()
+	if gone || s.life.Err() != nil {
+		return
+	}
+	err := c.died()
 	s.log.Warn("the engine's process died", "how", err.how)
-	s.child = nil
-	s.report(nil, err)
+	s.set(nil, err, false)
+}
+
+// report keeps what a reply tells of the engine.
+func (s *Supervised) report(a *reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.info = a.Info
+}
+
+// wait returns the child, once there is one.
+func (s *Supervised) wait(ctx context.Context) (*child, error) {
+	for {
+		s.mu.Lock()
+		c, down, failed, change := s.child, s.down, s.failed, s.change
+		s.mu.Unlock()
+		switch {
+		case s.life.Err() != nil:
+			return nil, errClosed
+		case c != nil && !c.ended():
+			return c, nil
+		case c != nil:
+			s.bury(c)
+			continue
+		case failed:
+			return nil, &engine.UnavailableError{Err: fmt.Errorf("the engine's process cannot be started: %w", down)}
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.life.Done():
+		}
+	}
 }
 
 // Info implements engine.Engine.
 func (s *Supervised) Info() engine.Info {
-	s.seen.Lock()
-	defer s.seen.Unlock()
-	return s.info
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info := s.info
+	info.Memory.Loads, info.Memory.Loaded = s.loads, s.child != nil
+	return info
 }
 
 // Tokenizer implements engine.Engine.
@@ -189,20 +236,15 @@ func (s *Supervised) Tokenizer() engine.Tokenizer { return s.tok }
 
 // Probe implements engine.Prober.
 func (s *Supervised) Probe(context.Context) error {
-	s.seen.Lock()
-	defer s.seen.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.down
 }
 
-// Close ends the child.
+// Close ends the child, also one that is being loaded.
 func (s *Supervised) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	if s.child != nil {
-		s.child.close()
-		s.child = nil
-	}
+	s.end()
+	<-s.kept
 	return nil
 }
 
@@ -210,19 +252,16 @@ func (s *Supervised) Close() error {
 type remotePrefix struct {
 	of     *Supervised
 	tokens []labels.Token
-	size   int64
 }
 
 // Len implements engine.Prefix.
 func (p *remotePrefix) Len() int { return len(p.tokens) }
 
-// Bytes implements engine.Prefix.
-func (p *remotePrefix) Bytes() int64 { return p.size }
+// Bytes implements engine.Prefix: they are part of Info's.
+func (p *remotePrefix) Bytes() int64 { return 0 }
 
 // Prefix implements engine.Engine.
 func (s *Supervised) Prefix(ctx context.Context, tokens []labels.Token) (engine.Prefix, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err := engine.CheckPrefix(s.Info(), tokens); err != nil {
 		return nil, err
 	}
@@ -230,32 +269,22 @@ func (s *Supervised) Prefix(ctx context.Context, tokens []labels.Token) (engine.
 	if _, err := s.call(ctx, request{Verb: toBegin, Prefix: p.tokens}); err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.prefix = p.tokens
 	return p, nil
 }
 
-// call asks the child, a new one where it was killed from outside. The caller
-// holds s.mu.
+// call asks the child, a new one where it was killed from outside.
 func (s *Supervised) call(ctx context.Context, r request) (reply, error) {
 	for try := 1; ; try++ {
-		if s.closed {
-			return reply{}, errClosed
+		c, err := s.wait(ctx)
+		if err != nil {
+			return reply{}, err
 		}
-		if s.child == nil {
-			err := s.start(ctx)
-			if killed(err) && try < outsideTries {
-				continue
-			}
-			if err != nil {
-				return reply{}, &engine.UnavailableError{Err: err}
-			}
-		}
-		a, err := s.child.call(ctx, r)
+		a, err := c.call(ctx, r)
 		if err == nil {
-			s.report(&a, nil)
-		}
-		if died, _ := errors.AsType[*errDied](err); died != nil {
-			s.bury()
+			s.report(&a)
 		}
 		if !killed(err) || try == outsideTries {
 			return a, err
@@ -265,8 +294,6 @@ func (s *Supervised) call(ctx context.Context, r request) (reply, error) {
 
 // Eval implements engine.Engine.
 func (s *Supervised) Eval(ctx context.Context, p engine.Prefix, trees []engine.Tree) ([]engine.Output, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	pre, ok := p.(*remotePrefix)
 	if !ok || pre.of != s {
 		return nil, errors.New("the prefix was computed by another engine")
@@ -277,39 +304,54 @@ func (s *Supervised) Eval(ctx context.Context, p engine.Prefix, trees []engine.T
 	out := make([]engine.Output, len(trees))
 	var rest []int // trees that are tried
 	for i := range trees {
-		if s.crimes[crimeOf(pre.tokens, &trees[i])] < deadly {
-			rest = append(rest, i)
-		} else {
+		if s.guilt.convicted(crimeOf(pre.tokens, &trees[i])) {
 			out[i].Err = errDeadly
+		} else {
+			rest = append(rest, i)
 		}
 	}
 	if len(rest) == 0 {
-		return out, nil
+		return out, s.usable(ctx)
 	}
 	err := s.eval(ctx, pre, trees, rest, out)
-	if _, crashed := errors.AsType[*errDied](err); !crashed {
+	_, died := errors.AsType[*errDied](err)
+	switch {
+	case !died || ctx.Err() != nil:
 		return out, err
+	case killed(err):
+		for _, i := range rest {
+			out[i].Err = &engine.UnavailableError{Err: err}
+		}
+		return out, nil
 	}
 	return out, s.apart(ctx, pre, trees, rest, out)
 }
 
-// errDeadly is the answer to a text that crashes the engine.
-var errDeadly = &engine.RefusedError{Err: errors.New("this text crashed the engine twice and is not tried again")}
+func (s *Supervised) usable(ctx context.Context) error {
+	if s.life.Err() != nil {
+		return errClosed
+	}
+	return ctx.Err()
+}
 
-// apart computes each tree alone after a pass that crashed.
+// errDeadly is the answer to a text that crashes the engine.
+var errDeadly = &engine.RefusedError{Err: errors.New("this text crashed the engine twice and is not tried again for now")}
+
+// apart computes each tree alone after a pass that crashed, twice at most.
 func (s *Supervised) apart(ctx context.Context, pre *remotePrefix, trees []engine.Tree, rest []int, out []engine.Output) error {
 	for _, i := range rest {
-		for goOn := true; goOn && out[i].Err == nil; {
+		for out[i].Err == nil {
 			err := s.eval(ctx, pre, trees, []int{i}, out)
-			died, _ := errors.AsType[*errDied](err)
+			if err == nil {
+				break
+			}
+			_, died := errors.AsType[*errDied](err)
 			switch {
-			case err == nil:
-				goOn = false
-			case died == nil:
+			case !died || ctx.Err() != nil:
 				return err
-			case died.outside:
+			case killed(err):
 				out[i].Err = &engine.UnavailableError{Err: err}
-			case s.crimes[crimeOf(pre.tokens, &trees[i])] >= deadly:
+			case s.guilt.convicted(crimeOf(pre.tokens, &trees[i])):
 				out[i].Err = errDeadly
 			}
 		}
@@ -317,17 +359,17 @@ func (s *Supervised) apart(ctx context.Context, pre *remotePrefix, trees []engin
 	return nil
 }
 
-// eval computes some trees in one pass. Where that crashes the child, they are
-// suspects.
+// eval computes some trees in one pass. Where that crashes the child, or makes it
+// hang, they are suspects.
 func (s *Supervised) eval(ctx context.Context, pre *remotePrefix, trees []engine.Tree, some []int, out []engine.Output) error {
 	r := request{Verb: toEval, Prefix: pre.tokens}
 	for _, i := range some {
 		r.Trees = append(r.Trees, trees[i])
 	}
 	a, err := s.call(ctx, r)
-	if died, _ := errors.AsType[*errDied](err); died != nil && !died.outside {
+	if _, died := errors.AsType[*errDied](err); died && !killed(err) {
 		for _, i := range some {
-			s.suspect(crimeOf(pre.tokens, &trees[i]))
+			s.guilt.suspect(crimeOf(pre.tokens, &trees[i]))
 		}
 	}
 	if err != nil {
@@ -338,34 +380,7 @@ func (s *Supervised) eval(ctx context.Context, pre *remotePrefix, trees []engine
 	}
 	for k, i := range some {
 		out[i] = a.Outputs[k]
-		if len(s.crimes) > 0 {
-			delete(s.crimes, crimeOf(pre.tokens, &trees[i]))
-		}
+		s.guilt.acquit(pre.tokens, &trees[i])
 	}
 	return nil
-}
-
-// suspect counts a crash, and forgets the oldest suspects.
-func (s *Supervised) suspect(c crime) {
-	if s.crimes[c] == 0 {
-		s.order = append(s.order, c)
-	}
-	s.crimes[c]++
-	for len(s.order) > suspects {
-		delete(s.crimes, s.order[0])
-		s.order = s.order[1:]
-	}
-}
-
-func crimeOf(prefix []labels.Token, t *engine.Tree) (c crime) {
-	h := sha256.New()
-	b := binary.AppendUvarint(nil, uint64(len(prefix)))
-	b = binary.AppendUvarint(b, uint64(t.Back))
-	for i, token := range t.Tokens {
-		b = binary.AppendUvarint(b, uint64(token))
-		b = binary.AppendVarint(b, int64(t.Parents[i]))
-	}
-	h.Write(b) // a hash takes everything
-	copy(c[:], h.Sum(nil))
-	return c
 }

@@ -1,7 +1,9 @@
 package llama
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"cubby/runtime/llama/libllama"
 )
@@ -14,7 +16,7 @@ import (
 type variant struct {
 	seq  int32
 	seen int // tokens
-	last int // number of the pass that used it
+	last int // when it was used, by Engine.uses
 }
 
 // maxVariants is how many beginnings of one prefix are kept of a recurrent model:
@@ -34,7 +36,7 @@ func (e *Engine) sequences() int {
 	if e.facts.Recurrent {
 		return recurrentSequences
 	}
-	return libllama.MaxSequences
+	return sequences
 }
 
 // begin returns the sequence of the prefix without its last back tokens, and
@@ -47,32 +49,35 @@ func (e *Engine) begin(ctx context.Context, p *prefix, back int) (int32, error) 
 		e.ctx.Clear()
 		e.shared, e.variant = p, nil
 	}
-	seen := p.Len() - back
-	if !e.facts.Recurrent {
-		seen = p.Len()
+	seen := p.Len()
+	if e.facts.Recurrent {
+		seen -= back
 	}
-	oldest := 0
-	for i, v := range e.variant {
+	e.uses++
+	for _, v := range e.variant {
 		if v.seen == seen {
+			v.last = e.uses
 			return v.seq, nil
 		}
-		if v.last < e.variant[oldest].last {
-			oldest = i
-		}
 	}
-	v := &variant{seq: int32(len(e.variant)), seen: seen}
-	if v.seq < e.variants() {
-		e.variant = append(e.variant, v)
-	} else {
-		v.seq = e.variant[oldest].seq
-		e.variant[oldest] = v
-	}
+	v := e.claim()
+	v.seen, v.last = seen, e.uses
 	e.ctx.Forget(v.seq)
 	if err := e.fill(ctx, v, p); err != nil {
 		e.shared = nil // whatever is there is computed again
 		return 0, err
 	}
 	return v.seq, nil
+}
+
+// claim returns a variant to fill: a new one, or the one that was not used for the
+// longest time. A group of trees uses maxVariants at most, so none of its own.
+func (e *Engine) claim() *variant {
+	if n := int32(len(e.variant)); n < e.variants() {
+		e.variant = append(e.variant, &variant{seq: n})
+		return e.variant[n]
+	}
+	return slices.MinFunc(e.variant, func(a, b *variant) int { return cmp.Compare(a.last, b.last) })
 }
 
 // fill computes a beginning of the prefix, in passes.
@@ -101,7 +106,7 @@ func (e *Engine) reserve(p *prefix) error {
 		e.ctx, e.shared = nil, nil
 	}
 	ctx, err := e.model.NewContext(libllama.ContextOptions{
-		Tokens: cells, Pass: e.opt.Pass, Micro: micro, Sequences: e.sequences(), Threads: e.opt.Threads,
+		Tokens: cells, Pass: e.opt.Pass, Micro: micro, Sequences: e.sequences(), Outputs: outputs, Threads: e.opt.Threads,
 	})
 	if err != nil {
 		return err

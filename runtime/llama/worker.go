@@ -52,14 +52,15 @@ type worker struct {
 	prefix engine.Prefix
 	of     []labels.Token // tokens of prefix
 
-	mu     sync.Mutex
-	id     uint64             // of the request being answered
-	cancel context.CancelFunc // of that
+	mu        sync.Mutex
+	id        uint64             // of the request being answered
+	cancel    context.CancelFunc // of that
+	cancelled uint64             // the last request that was cancelled, begun or not
 }
 
 // beforeEval is called with each pass that a worker is about to compute. Tests
 // make it fail as C code does.
-var beforeEval = func([]engine.Tree) {}
+var beforeEval = func(context.Context, []engine.Tree) {}
 
 func (w *worker) serve(in io.Reader, out io.Writer) error {
 	requests := make(chan request)
@@ -81,6 +82,9 @@ func (w *worker) set(id uint64, cancel context.CancelFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.id, w.cancel = id, cancel
+	if w.cancelled >= id {
+		cancel()
+	}
 }
 
 // listen reads requests, also while one is being answered. When the parent is
@@ -97,6 +101,7 @@ func (w *worker) listen(in io.Reader, requests chan<- request) {
 			continue
 		}
 		w.mu.Lock()
+		w.cancelled = max(w.cancelled, r.ID)
 		if w.cancel != nil && w.id == r.ID {
 			w.cancel()
 		}
@@ -132,7 +137,7 @@ func (w *worker) do(ctx context.Context, r request, a *reply) (err error) {
 		if err := w.begin(ctx, r.Prefix); err != nil {
 			return err
 		}
-		beforeEval(r.Trees)
+		beforeEval(ctx, r.Trees)
 		a.Outputs, err = w.engine.Eval(ctx, w.prefix, r.Trees)
 		return err
 	}

@@ -110,11 +110,12 @@ type ContextOptions struct {
 	Pass      int // most in one Decode
 	Micro     int // computed at once: a longer pass takes several turns
 	Sequences int // most, at most MaxSequences
+	Outputs   int // most wanted tokens in one Decode, at least Sequences
 	Threads   int
 }
 
 // Context is the keys and values of a model's sequences, and one pass being put
-// together. One goroutine at a time uses it, but for Cancel.
+// together. One goroutine at a time uses it.
 type Context struct {
 	lib    *Library
 	handle uintptr
@@ -136,13 +137,14 @@ type pass struct {
 // fastest for many short texts behind one prefix: flash attention, one cache for
 // all sequences, keys and values in float16.
 func (m *Model) NewContext(opt ContextOptions) (*Context, error) {
-	if opt.Tokens < 1 || opt.Pass < 1 || opt.Micro < 1 || opt.Sequences < 1 || opt.Sequences > MaxSequences || opt.Threads < 1 {
-		return nil, fmt.Errorf("a context of %d tokens, %d a pass, %d at once, %d sequences and %d threads cannot be made", opt.Tokens, opt.Pass, opt.Micro, opt.Sequences, opt.Threads)
+	if opt.Tokens < 1 || opt.Pass < 1 || opt.Micro < 1 || opt.Sequences < 1 || opt.Sequences > MaxSequences || opt.Pass < opt.Sequences || opt.Outputs < opt.Sequences || opt.Threads < 1 {
+		return nil, fmt.Errorf("a context of %d tokens, %d a pass, %d at once, %d sequences, %d outputs and %d threads cannot be made", opt.Tokens, opt.Pass, opt.Micro, opt.Sequences, opt.Outputs, opt.Threads)
 	}
 	l := m.lib
 	l.log.take()
 	p := l.c.ContextDefaults()
 	p.context, p.sequences = uint32(opt.Tokens), uint32(opt.Sequences)
+	p.outputs = uint32(opt.Outputs)
 	p.batch, p.microBatch = uint32(opt.Pass), uint32(min(opt.Micro, opt.Pass))
 	p.threads, p.threadsBatch = int32(opt.Threads), int32(opt.Threads)
 	p.flashAttention, p.unifiedKV, p.fullSWA, p.typeK, p.typeV = flashAttentionOn, true, true, typeF16, typeF16
