@@ -204,8 +204,6 @@ func TestImportRefuses(t *testing.T) {
 		want  string
 	}{
 		{"nothing", map[string]string{"README.md": "x"}, "holds no model"},
-		{"adapter alone", map[string]string{"model-adapter/adapter_model.safetensors": "x", "model_client.py": smallClient}, "base model's weights are not inside"},
-		{"adapter of old", map[string]string{"model-adapters/adapter_config.json": "{}"}, "base model's weights are not inside"},
 		{"several weights", map[string]string{"a.gguf": "x", "b.gguf": "y"}, "several GGUF files: a.gguf, b.gguf"},
 		{"no client", map[string]string{"model.gguf": "x", jobName: smallJob}, "has no model_client.py"},
 		{"client without prompt", map[string]string{"model.gguf": "x", jobName: smallJob, clientName: "import os\n"}, "model_client.py: it has neither"},
