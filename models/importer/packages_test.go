@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"cubby/internal/testenv"
@@ -88,11 +89,31 @@ func TestImportReferenceClassifiers(t *testing.T) {
 	}
 }
 
-func TestImportReferenceAdapter(t *testing.T) {
-	archive := filepath.Join(testenv.Packages(t), "banking-routing", "adapter.tar")
+// An adapter alone is the model that its package with merged weights is, with the
+// same prompt.
+func TestImportReferenceAdapters(t *testing.T) {
+	packages := testenv.Packages(t)
+	base := filepath.Join(packages, "hub", "HuggingFaceTB", "SmolLM2-135M-Instruct")
+	for _, task := range tasks {
+		t.Run(task, func(t *testing.T) {
+			want := readGolden(t, task, "chat")
+			m, res := importAdapter(t, Options{Path: filepath.Join(packages, task, "adapter.tar"), Base: base})
+			prompt := models.Prompt{
+				Prefix: "<|im_start|>system\n" + want.System + "<|im_end|>\n<|im_start|>user\n",
+				Suffix: "<|im_end|>\n<|im_start|>assistant\n",
+			}
+			if m.Manifest.Prompt != prompt || !sameLabels(m.Manifest.Labels, want.Labels) {
+				t.Errorf("prompt %q, labels %v", m.Manifest.Prompt, m.Labels().Names())
+			}
+			if len(res.Warnings) != 0 || !strings.HasPrefix(res.Manifest.Source.Note, "merged at import from the base SmolLM2-135M-Instruct (sha256:") {
+				t.Errorf("warnings %q, note %q", res.Warnings, res.Manifest.Source.Note)
+			}
+		})
+	}
 	s := models.NewStore(t.TempDir())
-	if _, err := Import(context.Background(), s, Options{Path: archive, Name: "a"}); err == nil {
-		t.Error("an adapter without its base was imported")
+	_, err := Import(context.Background(), s, Options{Path: filepath.Join(packages, tasks[0], "adapter.tar"), Name: "a"})
+	if err == nil || !strings.Contains(err.Error(), "its base model HuggingFaceTB/SmolLM2-135M-Instruct are not inside") {
+		t.Errorf("without its base: %v", err)
 	}
 	checkEmpty(t, s)
 }
