@@ -62,3 +62,5 @@ if [ -f "$home/.complete" ]; then
 else
   log "no Ollama"
 fi
+# Tests share their processors: threads that wait for others must not spin long.
+echo "export GOMP_SPINCOUNT=10000"
