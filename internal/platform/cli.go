@@ -67,12 +67,15 @@ func (d CLI) Renew(ctx context.Context, refused Secret) (Secret, error) {
 	return token, err
 }
 
-// capped keeps the beginning of what a program prints.
-type capped struct{ bytes.Buffer }
+// capped keeps the beginning of what a program prints. The buffer is not embedded:
+// its ReadFrom would take everything.
+type capped struct{ kept bytes.Buffer }
 
 func (c *capped) Write(p []byte) (int, error) {
-	if room := 2*maxToken - c.Len(); room > 0 {
-		c.Buffer.Write(p[:min(room, len(p))])
+	if room := 2*maxToken - c.kept.Len(); room > 0 {
+		c.kept.Write(p[:min(room, len(p))])
 	}
 	return len(p), nil
 }
+
+func (c *capped) String() string { return c.kept.String() }

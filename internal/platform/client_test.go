@@ -263,12 +263,6 @@ func TestFind(t *testing.T) {
 			t.Errorf("%.20q: %v", ref, err)
 		}
 	}
-	two := newWorld(t, localplatform.Options{Era: localplatform.Models})
-	two.Break(localplatform.Fault{Route: "GET /models", Body: `[{"id":"one","name":"twin"},{"id":"two","name":"twin"}]`})
-	two.Break(localplatform.Fault{Route: "GET /models", Times: 1, Status: 404})
-	if _, err := two.as(t, nil).Find(ctx, "twin"); err == nil {
-		t.Error("one of two was found")
-	}
 }
 
 func TestAmbiguousName(t *testing.T) {
@@ -431,5 +425,62 @@ func TestAddresses(t *testing.T) {
 	}
 	if _, err := New(Options{}); err == nil {
 		t.Error("a client without tokens")
+	}
+}
+
+// What an SLM's metadata does not tell is looked for in its dataset, and a package
+// is one without them.
+func TestWithoutMetadata(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t, localplatform.Options{})
+	c := w.as(t, nil)
+	list, err := c.List(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, model := list[0], w.Models()[0]
+	for _, f := range []localplatform.Fault{{Status: 404}, {Status: 409}, {Status: 410}, {Body: `{"config_url":null,"job_description_url":null,"model_client_url":null}`}} {
+		w.Heal()
+		f.Route = "GET /slms/" + m.ID + "/download-metadata"
+		w.Break(f)
+		if p, err := c.Package(ctx, m); err != nil || p.Config == nil || p.JobDescription != nil || p.Client != nil {
+			t.Errorf("%+v: %+v, %v", f, p, err)
+		}
+		if data, err := c.JobDescription(ctx, m); err != nil || string(data) != w.file(t, model.Task, "job_description.json") {
+			t.Errorf("%+v: %s, %v", f, data, err)
+		}
+	}
+	w.Heal()
+	w.Break(localplatform.Fault{Route: "GET /slms/" + m.ID + "/download-metadata", Status: 500})
+	if _, err := c.Package(ctx, m); !errors.Is(err, Server) {
+		t.Error(err)
+	}
+	if _, err := c.Config(ctx, m); !errors.Is(err, Server) {
+		t.Error(err)
+	}
+	w.Heal()
+	w.Break(localplatform.Fault{Route: "GET /slms/" + m.ID + "/metrics", Body: `{"tuned_model_performance":null,"predictions_download_url":null}`})
+	if _, err := c.Predictions(ctx, m); !errors.Is(err, NotFound) {
+		t.Errorf("no predictions: %v", err)
+	}
+}
+
+// A model that was trained before there were SLMs has its dataset in its upload.
+func TestUploads(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t, localplatform.Options{Era: localplatform.Both})
+	c := w.as(t, nil)
+	old := w.Models()[0]
+	m, err := c.Get(ctx, old.ID)
+	if err != nil || m.Family != Trained || m.Upload != old.Upload {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	for range 9 { // reading it costs nothing
+		if data, err := c.TestSet(ctx, Model{ID: old.ID, Family: Trained, Training: old.Training}); err != nil || string(data) != w.file(t, old.Task, "test.jsonl") {
+			t.Errorf("%s, %v", data, err)
+		}
+	}
+	if c.URL() != w.server.URL || m.Family.String() != "models" {
+		t.Errorf("%s, %s", c.URL(), m.Family)
 	}
 }

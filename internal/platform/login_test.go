@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -263,6 +264,10 @@ func TestCLIFails(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: %v, want %q", script, err, want)
 		}
+	}
+	var c capped
+	if n, err := io.Copy(&c, strings.NewReader(strings.Repeat("x", 10*maxToken))); err != nil || n != 10*maxToken || len(c.String()) != 2*maxToken {
+		t.Errorf("it kept %d bytes of %d, %v", len(c.String()), n, err)
 	}
 	if _, err := (CLI{}).Token(context.Background()); !errors.Is(err, Auth) || !strings.Contains(err.Error(), "no distil in PATH") {
 		t.Error(err)
