@@ -313,8 +313,11 @@ func (m *Model) CheckCanary(ctx context.Context) error {
 	}
 	tolerance := toleranceOf(c, info)
 	if d := text.dist.Distance(c.Probabilities); !(d <= tolerance) {
-		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: "+
-			"the weights or the engine are not what was imported; import the model again", d, tolerance)
+		what := "the weights or the engine are not what was imported; import the model again"
+		if info.NodeByNode {
+			what = "the server runs other weights than this model's"
+		}
+		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: %s", d, tolerance, what)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func (p *program) agree(ctx context.Context, args []string) error {
 	}
 	r := &agreeReport{}
 	for i, o := range list {
-		e := agreeEngine{Engine: strings.Split(p.engines, ",")[i]}
+		e := agreeEngine{Engine: strings.TrimSpace(strings.Split(p.engines, ",")[i])}
 		if err := p.runEngine(ctx, o, texts, r, &e); err != nil {
 			return fmt.Errorf("engine %s: %w", e.Engine, err)
 		}
@@ -105,6 +105,7 @@ func (p *program) engineOptions() ([]load.Options, error) {
 	var list []load.Options
 	seen := map[string]bool{}
 	for _, given := range strings.Split(p.engines, ",") {
+		given = strings.TrimSpace(given)
 		o := p.local
 		name, url, found := strings.Cut(given, "=")
 		o.Engine = name

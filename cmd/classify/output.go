@@ -88,6 +88,8 @@ func newItemError(err error) *itemError {
 const (
 	// readingK is how many labels an answer for reading shows by default.
 	readingK = 4
+	// shownUnresolved is how much must be untold to be worth a line.
+	shownUnresolved = 0.001
 	// headingWidth is how much of a text stands above its answer.
 	headingWidth = 72
 )
@@ -125,6 +127,12 @@ func writeAnswer(w io.Writer, f target.Facts, heading string, a eval.Answer, top
 	b.WriteString(t.String())
 	if a.Review {
 		b.WriteString("review: the probability is below the model's threshold\n")
+	}
+	if a.LabelOnly {
+		b.WriteString("label only: the server named it, and told no probability\n")
+	}
+	if a.Unresolved > shownUnresolved {
+		fmt.Fprintf(&b, "unresolved: %.4f of the probability could not be told apart and is shared out evenly\n", a.Unresolved)
 	}
 	if a.Truncated > 0 {
 		fmt.Fprintf(&b, "truncated: the last %d tokens of the text did not fit and were left out\n", a.Truncated)

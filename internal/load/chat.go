@@ -49,8 +49,12 @@ func openChat(ref string, opt Options) (*chat.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	name := opt.Name
+	if name == "" && models.ValidName(ref) == nil {
+		name = ref
+	}
 	return chat.Open(context.Background(), chat.Options{
-		URL: opt.Remote.URL, Key: opt.Remote.Key, KeyFrom: "the variable " + keyVariable, Model: opt.Remote.Model, Name: opt.Name,
+		URL: opt.Remote.URL, Key: opt.Remote.Key, KeyFrom: "the variable " + keyVariable, Model: opt.Remote.Model, Name: name,
 		Task: job.Task, Labels: set, Slots: opt.Remote.Slots,
 	})
 }

@@ -67,6 +67,9 @@ func newOllama(m *models.Model, opt Options, _ *Shared) (engine.Engine, error) {
 
 // uploaded is the file that Ollama is given. It must hold the tokenizer.
 func uploaded(m *models.Model) (string, error) {
+	if m.Manifest.Scoring == models.Head {
+		return "", errors.New("the engine ollama cannot run a classification head: use native or llama")
+	}
 	if !ownGGUF(m) {
 		return "", errors.New("the engine ollama needs a GGUF file with the tokenizer in it, and this model is none: create it there from the package, and name it with -engine-model")
 	}

@@ -87,6 +87,7 @@ type Server struct {
 	guard   guard
 	serving atomic.Pointer[[]Backend] // nil: none yet; the first one is the default
 	state   atomic.Int32
+	away    atomic.Bool  // what computes a model was not there when it was last asked for
 	bodies  atomic.Int64 // bytes of request bodies held now
 	http    *http.Server
 }
@@ -183,11 +184,20 @@ func (s *Server) probe(ctx context.Context) error {
 	}
 	for _, b := range list {
 		if err := b.Probe(ctx); err != nil {
-			return &failure{Code: runtime.CodeUnavailable, Message: fmt.Sprintf("model %q: what computes it is not there", b.Info().Model), Cause: err}
+			if s.away.CompareAndSwap(false, true) {
+				s.opt.Log.Warn("not ready: what computes a model is not there", "model", b.Info().Model, "error", err)
+			}
+			return &failure{Code: runtime.CodeUnavailable, Message: fmt.Sprintf("model %q: what computes it is not there", b.Info().Model), RetryAfter: awayRetry, Cause: err}
 		}
+	}
+	if s.away.CompareAndSwap(true, false) {
+		s.opt.Log.Info("ready again")
 	}
 	return nil
 }
+
+// awayRetry is when to ask again whether what computes is back.
+const awayRetry = 5 * time.Second
 
 func stillStarting() *failure {
 	return &failure{Code: codeStarting, Message: "the model is still loading", RetryAfter: startingRetry}

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -141,13 +142,22 @@ func newBackend(opt Options, s *server) *Backend {
 		door:  newDoor(opt.Slots, opt.Queue),
 	}
 	b.info = runtime.Info{
-		Model: cmp.Or(opt.Name, s.model, s.base.Host), Artifact: digest(s, opt, b.messages),
+		Model: cmp.Or(opt.Name, shown(s.model), s.base.Host), Artifact: digest(s, opt, b.messages),
 		Source:  models.Source{From: s.base.String(), Note: "a chat model of another server, which may change behind its name"},
 		Labels:  opt.Labels,
 		Scoring: models.Constrained,
 		Engine:  engine.Info{Engine: "chat", Device: "server", Memory: engine.Memory{Loaded: true}},
 	}
 	return b
+}
+
+// shown is a server's name of a model, of which llama-server makes the path of its
+// file on that machine.
+func shown(model string) string {
+	if strings.HasPrefix(model, "/") {
+		return path.Base(model)
+	}
+	return model
 }
 
 // withDefaults fills what was left zero and checks the rest.

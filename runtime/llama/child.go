@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	goruntime "runtime"
 	"strings"
 	"sync"
@@ -234,19 +235,27 @@ func (c *child) close() {
 	}
 }
 
-// tail keeps the first lines of a crash, or the last of what was printed before.
+// tail keeps the last of what was printed, up to the line that tells of a crash.
 type tail struct {
-	mu  sync.Mutex
-	end []byte
+	mu      sync.Mutex
+	end     []byte
+	crashed bool
 }
+
+// crashLine is where Go begins to tell of a crash: its name is enough, the traces
+// that follow are not.
+var crashLine = regexp.MustCompile(`(?m)^(SIG[A-Z]+: .*|fatal error: .*|panic: .*)\n`)
 
 // Write implements io.Writer.
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.crashed {
+		return len(p), nil
+	}
 	t.end = append(t.end, p...)
-	if crash := bytes.Index(t.end, []byte("SIGABRT")); crash >= 0 { // Go's traces follow, of no use here
-		t.end = t.end[:min(len(t.end), crash+len("SIGABRT"))]
+	if at := crashLine.FindIndex(t.end); at != nil {
+		t.end, t.crashed = t.end[:at[1]], true
 	}
 	t.end = bytes.Clone(t.end[max(0, len(t.end)-tailBytes):])
 	return len(p), nil

@@ -16,7 +16,7 @@ func (e *NetworkError) Error() string {
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
-	return s
+	return s + "; try again, or carry an archive or a folder here: fetch runtime PATH"
 }
 
 func (e *NetworkError) Unwrap() error { return e.Err }
