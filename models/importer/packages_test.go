@@ -92,6 +92,9 @@ func TestImportReferenceClassifiers(t *testing.T) {
 // An adapter alone is the model that its package with merged weights is, with the
 // same prompt.
 func TestImportReferenceAdapters(t *testing.T) {
+	if testing.Short() {
+		t.Skip("merges 540 million weights: not in short mode")
+	}
 	packages := testenv.Packages(t)
 	base := filepath.Join(packages, "hub", "HuggingFaceTB", "SmolLM2-135M-Instruct")
 	for _, task := range tasks {
