@@ -7,11 +7,14 @@ import (
 	"slices"
 	"syscall"
 
+	"cubby/internal/download"
 	"cubby/internal/libraries"
 	"cubby/internal/libraries/install"
 	"cubby/internal/platform"
 	"cubby/models"
+	"cubby/models/checkpoint"
 	"cubby/models/importer"
+	"cubby/models/lora"
 
 	"github.com/urfave/cli/v3"
 )
@@ -25,13 +28,14 @@ const (
 	exitChecksum    = 4   // a stored file is not what was installed, or a downloaded one not what was published
 	exitDisk        = 5   // the disk is full or cannot be written
 	exitArchive     = 6   // the archive is damaged, or refused as unsafe
+	exitUnsupported = 7   // no engine that is installed here runs the model
 	exitAuth        = 8   // the platform does not take the login, or there is none
 	exitInterrupted = 130 // stopped by a signal; nothing was installed
 )
 
 const exitCodes = `Exit codes: 0 done; 1 the package cannot be installed, or no such model; 2 wrong command line;
 3 a download failed; 4 a stored file is damaged, or a downloaded one is not what was published; 5 the disk is full or
-cannot be written; 6 the archive is damaged or refused; 8 there is no login that the platform takes; 130 interrupted, with nothing installed.`
+cannot be written; 6 the archive is damaged or refused; 7 nothing here runs such a model; 8 there is no login that the platform takes; 130 interrupted, with nothing installed.`
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
@@ -51,6 +55,8 @@ func exitCode(ctx context.Context, err error) int {
 	var sum *install.ChecksumError
 	var network *install.NetworkError
 	var archive *importer.ArchiveError
+	var unsupported *checkpoint.UnsupportedError
+	var brought *download.Error
 	switch {
 	case err == nil:
 		return exitOK
@@ -64,12 +70,21 @@ func exitCode(ctx context.Context, err error) int {
 		return exitChecksum
 	case isAny(err, platform.Auth, platform.NoLogin, platform.BadLogin):
 		return exitAuth
-	case errors.As(err, &network), isAny(err, platform.Network, platform.Server, platform.RateLimit, platform.Unreadable):
+	case errors.As(err, &brought):
+		return downloadCodes[brought.Kind]
+	case errors.As(err, &network), isAny(err, platform.Network, platform.Server, platform.RateLimit, platform.Unreadable, platform.Expired):
 		return exitNetwork
 	case errors.As(err, &archive):
 		return exitArchive
+	case errors.As(err, &unsupported), errors.Is(err, lora.ErrUnsupported):
+		return exitUnsupported
 	}
 	return exitFailure
+}
+
+// downloadCodes are those of what a download fails with.
+var downloadCodes = map[download.Kind]int{
+	download.Network: exitNetwork, download.Checksum: exitChecksum, download.Disk: exitDisk, download.Auth: exitAuth, download.Usage: exitUsage,
 }
 
 func isAny(err error, targets ...error) bool {

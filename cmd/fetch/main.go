@@ -73,6 +73,7 @@ func (p *program) command() *cli.Command {
 			p.loginCommand(),
 			p.logoutCommand(),
 			p.listCommand(),
+			p.pullCommand(),
 			p.runtimeCommand(),
 		},
 	}
@@ -90,9 +91,9 @@ func (p *program) openStore(ctx context.Context, c *cli.Command) (context.Contex
 
 func noCommand(_ context.Context, c *cli.Command) error {
 	if c.Args().Present() {
-		return usagef("unknown command %q: there are login, logout, list, import, ls, verify, rm and runtime", c.Args().First())
+		return usagef("unknown command %q: there are login, logout, list, pull, import, ls, verify, rm and runtime", c.Args().First())
 	}
-	return usagef("no command: there are login, logout, list, import, ls, verify, rm and runtime")
+	return usagef("no command: there are login, logout, list, pull, import, ls, verify, rm and runtime")
 }
 
 func (p *program) importPackage(ctx context.Context, c *cli.Command) error {

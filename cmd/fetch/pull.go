@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"cubby/internal/download"
+	"cubby/internal/pull"
+	"cubby/models"
+
+	"github.com/urfave/cli/v3"
+)
+
+func (p *program) pullCommand() *cli.Command {
+	return &cli.Command{
+		Name: "pull", Usage: "download a trained model from distil labs' platform and install it", ArgsUsage: "ID|NAME",
+		Description: "Interrupted, even by a crash, the same command goes on where it stopped.",
+		Flags: append(platformFlags(),
+			&cli.StringFlag{Name: "as", Usage: "`NAME` of the model in the store", DefaultText: "the platform's name for it, or the beginning of its id"},
+			&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when the platform does not give job_description.json"},
+			&cli.StringFlag{Name: "base", Usage: "`FOLDER` of the base model from the Hugging Face hub, for a package that holds only an adapter"},
+			&cli.StringFlag{Name: "files", Usage: "keep the files beside the package in `FOLDER`: job description, config, client, and test set and predictions where they cost nothing"},
+			&cli.BoolFlag{Name: "again", Usage: "download and install anew what is installed, or could not be imported"},
+			&cli.BoolFlag{Name: "json", Usage: "print progress and result as lines of JSON"},
+		),
+		Action: p.pull, OnUsageError: usageFailed,
+	}
+}
+
+func (p *program) pull(ctx context.Context, c *cli.Command) error {
+	if c.NArg() != 1 {
+		return usagef("pull takes the id or the name of one model, not %d: fetch list shows them", c.NArg())
+	}
+	if err := checkPull(c); err != nil {
+		return err
+	}
+	a, err := newAccount(c)
+	if err != nil {
+		return err
+	}
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	asJSON := c.Bool("json")
+	progress := p.renderer(asJSON)
+	say := func(line string) {
+		if !asJSON {
+			_ = progress.Close()
+			fmt.Fprintln(p.stderr, line)
+		}
+	}
+	res, err := pull.Pull(ctx, pull.Options{
+		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Base: c.String("base"),
+		Files: c.String("files"), Again: c.Bool("again"), Record: p.record(p.store.Root()), Progress: progress, Say: say,
+	})
+	_ = progress.Close() // it shows nothing any more
+	if err != nil {
+		return err
+	}
+	for _, w := range res.Warnings {
+		fmt.Fprintln(p.stderr, "warning:", w)
+	}
+	if asJSON {
+		return p.pulledJSON(res)
+	}
+	p.pulled(res)
+	return nil
+}
+
+// checkPull finds out before the download what would stop the import.
+func checkPull(c *cli.Command) error {
+	if c.IsSet("as") {
+		if err := models.ValidName(c.String("as")); err != nil {
+			return usageError{err}
+		}
+		if c.String("as") == models.DemoName {
+			return usagef("the name %q belongs to the built-in model: choose another", models.DemoName)
+		}
+	}
+	for _, name := range []string{"job", "base"} {
+		if file := c.String(name); file != "" {
+			if _, err := os.Stat(file); err != nil {
+				return usagef("-%s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// renderer shows progress on the standard error output, where it mixes with no
+// result; as JSON it is part of the result.
+func (p *program) renderer(asJSON bool) download.Renderer {
+	if asJSON {
+		return download.NewJSON(p.stdout)
+	}
+	if f, ok := p.stderr.(*os.File); ok {
+		return download.NewRenderer(f, false)
+	}
+	return download.NewLines(p.stderr)
+}
+
+// testFile is the test set among files that were kept, empty where there is none.
+func testFile(files []string) string {
+	for _, f := range files {
+		if strings.HasPrefix(filepath.Base(f), "test.") {
+			return f
+		}
+	}
+	return ""
+}
+
+// pulled says what is there now and what to do with it.
+func (p *program) pulled(res pull.Result) {
+	m := &res.Manifest
+	if res.Already {
+		fmt.Fprintf(p.stdout, "%s is installed already, and the platform has no other version of it: %d labels, %s, %s\nto download it anew: fetch pull %s -again\n",
+			m.Name, len(m.Labels), size(m), res.Digest, res.Model.ID)
+	} else {
+		fmt.Fprintf(p.stdout, "installed %s: %d labels, %s, %s\n", m.Name, len(m.Labels), size(m), res.Digest)
+		if m.Source.Note != "" {
+			fmt.Fprintln(p.stdout, "note:", m.Source.Note)
+		}
+	}
+	for _, f := range res.Files {
+		fmt.Fprintln(p.stdout, "kept", f)
+	}
+	if test := testFile(res.Files); test != "" {
+		fmt.Fprintf(p.stdout, "next: classify eval -model %s -data %s\n", m.Name, test)
+	}
+	fmt.Fprintf(p.stdout, "next: classify-server -model %s\n", m.Name)
+}
+
+// pulledJSON is the last line of fetch pull -json; scripts read it.
+func (p *program) pulledJSON(res pull.Result) error {
+	event := "installed"
+	if res.Already {
+		event = "already_installed"
+	}
+	var bytes int64
+	for _, f := range res.Manifest.Files {
+		bytes += f.Size
+	}
+	return json.NewEncoder(p.stdout).Encode(struct {
+		Event    string        `json:"event"`
+		Name     string        `json:"name"`
+		Digest   models.Digest `json:"sha256"`
+		Model    string        `json:"model"`
+		Kind     models.Kind   `json:"kind"`
+		Labels   int           `json:"labels"`
+		Bytes    int64         `json:"bytes"`
+		Files    []string      `json:"files,omitempty"`
+		Warnings []string      `json:"warnings,omitempty"`
+		Note     string        `json:"note,omitempty"`
+	}{event, res.Manifest.Name, res.Digest, res.Model.ID, res.Manifest.Source.Kind, len(res.Manifest.Labels), bytes, res.Files, res.Warnings, res.Manifest.Source.Note})
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cubby/internal/load"
+	"cubby/internal/platform"
+	"cubby/internal/platform/localplatform"
+	"cubby/internal/testenv"
+	"cubby/models"
+)
+
+// pulling is a platform, a store, and the program between them.
+type pulling struct {
+	t        *testing.T
+	platform *localplatform.Platform
+	server   *httptest.Server
+	store    *models.Store
+}
+
+func newPulling(t *testing.T, opt localplatform.Options, wrap func(http.Handler) http.Handler) *pulling {
+	t.Helper()
+	p, err := localplatform.New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var h http.Handler = p
+	if wrap != nil {
+		h = wrap(p)
+	}
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	t.Setenv("CUBBY_PLATFORM", s.URL)
+	t.Setenv(platform.TokenVariable, p.Token())
+	t.Setenv("HF_HUB_CACHE", filepath.Join(t.TempDir(), "none"))
+	return &pulling{t, p, s, models.NewStore(t.TempDir())}
+}
+
+func (p *pulling) fetch(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(p.t.Context(), append([]string{"fetch", "-home", p.store.Root()}, args...), &out, &errs)
+	printed := out.String() + errs.String()
+	for _, secret := range []string{os.Getenv(platform.TokenVariable), "Signature", "X-Amz"} {
+		if strings.Contains(printed, secret) {
+			p.t.Errorf("it printed %q:\n%s", secret, printed)
+		}
+	}
+	return code, out.String(), errs.String()
+}
+
+// want runs fetch and compares.
+func (p *pulling) want(code int, inOut, inErr string, args ...string) (stdout string) {
+	p.t.Helper()
+	got, stdout, stderr := p.fetch(args...)
+	if got != code || !strings.Contains(stdout, inOut) || !strings.Contains(stderr, inErr) {
+		p.t.Errorf("fetch %v: exit code %d, want %d, with %q and %q:\n%s%s", args, got, code, inOut, inErr, stdout, stderr)
+	}
+	return stdout
+}
+
+// staging lists what lies in the store's staging area.
+func (p *pulling) staging() (names []string) {
+	entries, _ := os.ReadDir(filepath.Join(p.store.Root(), "staging"))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// whole checks that the store holds a model of that name and nothing half done.
+func (p *pulling) whole(name string) {
+	p.t.Helper()
+	if left := p.staging(); len(left) > 0 {
+		p.t.Errorf("left in staging: %v", left)
+	}
+	if err := p.store.Verify(name); err != nil {
+		p.t.Error(err)
+	}
+}
+
+// Each shape of package, from each era of the platform, is pulled, opened as a
+// server opens it, and reproduces its canary.
+func TestPullPackages(t *testing.T) {
+	packages := testenv.Packages(t)
+	task := filepath.Join(packages, "banking-routing")
+	base := filepath.Join(packages, "hub", "HuggingFaceTB", "SmolLM2-135M-Instruct")
+	for i, era := range localplatform.Eras() {
+		for j, shape := range localplatform.Shapes() {
+			if testing.Short() && (i+j)%4 != 0 || testing.Short() && shape == "adapter" {
+				continue // each era and nearly each shape once
+			}
+			t.Run(string(era)+"/"+shape, func(t *testing.T) {
+				p := newPulling(t, localplatform.Options{Packages: only(t, task), Era: era, Shapes: []string{shape}}, nil)
+				args := []string{"pull", p.platform.Models()[0].ID, "-as", "banking"}
+				if era == localplatform.Both {
+					args[1] = p.platform.Models()[0].Training
+				}
+				if era == localplatform.Models && shape != "seqcls" {
+					p.want(exitFailure, "", "name the file with -job", args...)
+					args = append(args, "-job", filepath.Join(task, "job_description.json"))
+				}
+				if shape == "adapter" {
+					p.want(exitFailure, "", "-base FOLDER", args...)
+					args = append(args, "-base", base)
+				}
+				p.want(exitOK, "installed banking: 8 labels", "", args...)
+				p.whole("banking")
+				p.want(exitOK, "is installed already", "", args...)
+				p.whole("banking")
+				m, err := p.store.Open("banking")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if m.Manifest.Canary == nil {
+					t.Error("no canary was recorded")
+				}
+				r, err := load.Opened(m, load.Options{Engine: load.Native})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				if err := r.CheckCanary(t.Context()); err != nil {
+					t.Error(err)
+				}
+				tars := 0
+				for _, request := range p.platform.Requests() {
+					if strings.HasSuffix(request, ".tar") {
+						tars++
+					}
+				}
+				if most := 5; tars > most {
+					t.Errorf("the tar was asked for %d times", tars)
+				}
+			})
+		}
+	}
+}
+
+// only is a folder of packages with one task.
+func only(t *testing.T, task string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Symlink(task, filepath.Join(dir, filepath.Base(task))); err != nil {
+		t.Skip(err)
+	}
+	return dir
+}
