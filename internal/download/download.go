@@ -81,6 +81,7 @@ const (
 	defaultWorkers = 4
 	defaultStall   = 30 * time.Second
 	maxRedirects   = 5
+	maxHeaders     = 256 << 10 // bytes of an answer's header
 )
 
 // job is one call of Fetch.
@@ -162,6 +163,7 @@ func (d *Downloader) client() *http.Client {
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableCompression = true
+	t.MaxResponseHeaderBytes = maxHeaders
 	return &http.Client{Transport: t}
 }
 
