@@ -138,7 +138,15 @@ func (dir folder) open(name string) (mapping, error) {
 
 // MapFile maps a regular file read-only. The bytes are valid until release.
 func MapFile(path string) (data []byte, release func() error, err error) {
-	m, err := folder(filepath.Dir(path)).open(filepath.Base(path))
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	if err := checkRegular(f); err != nil {
+		return nil, nil, err
+	}
+	m, err := mapFile(f)
 	return m.data, m.close, err
 }
 

@@ -84,11 +84,12 @@ func Open(m *models.Model, eng engine.Engine, opt Options) (*Model, error) {
 	if w, ok := eng.(engine.Waker); ok {
 		wake = w.Wake
 	}
+	sched := newScheduler(s.run, wake, opt.BatchTokens, opt.QueueTokens, opt.Observer, rand.Float64, func() int { return eng.Info().Memory.Loads })
 	return &Model{
 		model:     m,
 		engine:    eng,
 		scorer:    s,
-		scheduler: newScheduler(s.run, wake, opt.BatchTokens, opt.QueueTokens, opt.Observer, rand.Float64),
+		scheduler: sched,
 		observer:  opt.Observer,
 		cache:     opt.Cache,
 		encoders:  make(chan struct{}, 2*goruntime.GOMAXPROCS(0)),

@@ -77,6 +77,9 @@ type scheduler struct {
 	limit    int                         // tokens of all unfinished jobs
 	observer Observer
 	random   func() float64 // in [0, 1)
+	// loads counts how often the engine was loaded: the time of a pass in which it
+	// was is not the pass's own. nil: never.
+	loads func() int
 
 	failed  chan struct{} // closed when the engine is dead
 	stopped chan struct{} // closed when the loop has ended
@@ -111,9 +114,9 @@ type Stats struct {
 	Tokens    int    // tokens of those in flight
 }
 
-func newScheduler(run pass, wake func(context.Context) error, budget, limit int, observer Observer, random func() float64) *scheduler {
+func newScheduler(run pass, wake func(context.Context) error, budget, limit int, observer Observer, random func() float64, loads func() int) *scheduler {
 	s := &scheduler{
-		run: run, wake: wake, budget: budget, limit: limit, observer: observer, random: random,
+		run: run, wake: wake, budget: budget, limit: limit, observer: observer, random: random, loads: loads,
 		leads:  map[string]*job{},
 		failed: make(chan struct{}), stopped: make(chan struct{}),
 	}
@@ -265,7 +268,7 @@ func (s *scheduler) packFrom(class int) {
 func (s *scheduler) pass(ctx context.Context, jobs []*job, asleep error) bool {
 	defer s.cancel()
 	start := time.Now()
-	tokens, distinct := s.spent, computed(jobs)
+	tokens, distinct, loads := s.spent, computed(jobs), s.loaded()
 	err := asleep
 	if err == nil {
 		err = s.attempt(ctx, distinct)
@@ -278,6 +281,9 @@ func (s *scheduler) pass(ctx context.Context, jobs []*job, asleep error) bool {
 	case err == nil:
 		s.observer.Pass(len(distinct), tokens, took)
 		share(jobs)
+		if s.loaded() != loads {
+			tokens = 0
+		}
 		s.settle(tokens, took)
 		return true
 	case errors.As(err, new(*crash)):
@@ -290,6 +296,13 @@ func (s *scheduler) pass(ctx context.Context, jobs []*job, asleep error) bool {
 	}
 	s.settle(0, 0)
 	return true
+}
+
+func (s *scheduler) loaded() int {
+	if s.loads == nil {
+		return 0
+	}
+	return s.loads()
 }
 
 // computed lists the jobs that have no twin before them.

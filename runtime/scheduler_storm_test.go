@@ -45,7 +45,7 @@ func stormySleeper(t *testing.T, rng *rand.Rand) *bench {
 		}
 		return nil
 	}
-	return &bench{newScheduler(f.run, wake, 100, 600, deaf{}, func() float64 { return 0.5 }), t, f}
+	return &bench{newScheduler(f.run, wake, 100, 600, deaf{}, func() float64 { return 0.5 }, nil), t, f}
 }
 
 var errAsleep = errors.New("the weights could not be loaded")

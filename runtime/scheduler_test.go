@@ -100,7 +100,7 @@ type bench struct {
 
 func newBench(t *testing.T, budget, limit int) *bench {
 	f := &fakePass{}
-	return &bench{newScheduler(f.run, nil, budget, limit, deaf{}, func() float64 { return 0.5 }), t, f}
+	return &bench{newScheduler(f.run, nil, budget, limit, deaf{}, func() float64 { return 0.5 }, nil), t, f}
 }
 
 // submit starts a call, waits until it has come to rest, and returns where its

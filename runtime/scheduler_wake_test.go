@@ -39,7 +39,7 @@ func (s *sleeper) wake(ctx context.Context) error {
 
 func newSleepyBench(t *testing.T) (*bench, *sleeper) {
 	f, s := &fakePass{}, &sleeper{}
-	return &bench{newScheduler(f.run, s.wake, 100, 10000, deaf{}, func() float64 { return 0.5 }), t, f}, s
+	return &bench{newScheduler(f.run, s.wake, 100, 10000, deaf{}, func() float64 { return 0.5 }, nil), t, f}, s
 }
 
 // What arrives while the engine wakes joins the pass, and the time is waiting,

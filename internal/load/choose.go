@@ -61,7 +61,11 @@ func choose(m *models.Model, opt Options) (kind, why string, err error) {
 	case missing != nil:
 		return "", "", fmt.Errorf("%w, but %w", unknown, missing)
 	}
-	return LibLlama, fmt.Sprintf("auto: the native engine does not know the family %q", unknown.Architecture), nil
+	why = "auto: " + unknown.Detail
+	if unknown.Detail == "" {
+		why = fmt.Sprintf("auto: the native engine does not know the family %q", unknown.Architecture)
+	}
+	return LibLlama, why, nil
 }
 
 // seesGPU names the first GPU that the libraries see, "" for none.

@@ -69,6 +69,10 @@ func newLlama(m *models.Model, opt Options, shared *Shared) (engine.Engine, erro
 		return nil, err
 	}
 	o.Model, o.Classes, o.Threads = weights.path, weights.classes, shared.threads(opt.Threads)
+	check := func() error {
+		_, err := opt.verified()
+		return err
+	}
 	return shared.engine(residency.Source{Estimate: weightsSize(m), Load: func() (engine.Engine, error) {
 		if opt.Llama.InProcess {
 			e, err := llama.New(tok, o)
@@ -77,7 +81,7 @@ func newLlama(m *models.Model, opt Options, shared *Shared) (engine.Engine, erro
 			}
 			return e, nil
 		}
-		e, err := llama.Supervise(tok, o, opt.Log)
+		e, err := llama.Supervise(tok, o, check, opt.Log)
 		if err != nil {
 			return nil, err
 		}

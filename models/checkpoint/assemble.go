@@ -144,7 +144,7 @@ func (e expected) check(name string, t Tensor) error {
 		return fmt.Errorf("tensor %q has %d rows of %d, the configuration calls for %d of %d", name, t.Rows, t.Cols, e.rows, e.cols)
 	}
 	if !t.Type.Known() {
-		return fmt.Errorf("tensor %q has type %s, which the native engine does not read; llama.cpp can run it", name, t.Type)
+		return cannot("tensor %q has type %s, which the native engine does not read; llama.cpp can run it", name, t.Type)
 	}
 	return nil
 }
@@ -160,9 +160,9 @@ func refuse(left map[string]Tensor, architecture string) error {
 	}
 	name := slices.Sorted(maps.Keys(left))[0]
 	if strings.HasSuffix(name, ".bias") {
-		return fmt.Errorf("tensor %q: biases are not supported by the native engine; llama.cpp can run the model", name)
+		return cannot("tensor %q: biases are not supported by the native engine; llama.cpp can run the model", name)
 	}
-	return fmt.Errorf("tensor %q (%d such) has no place in the %s architecture as the native engine computes it", name, len(left), architecture)
+	return cannot("tensor %q (%d such) has no place in the %s architecture as the native engine computes it", name, len(left), architecture)
 }
 
 // checkConfig checks everything but Vocab, which the tensors tell.

@@ -17,7 +17,7 @@ func FromGGUF(f *gguf.File) (Checkpoint, error) {
 		return nil, fmt.Errorf("gguf: metadata key %q is missing; the file holds no language model", "general.architecture")
 	}
 	if _, ok := families[architecture]; !ok {
-		return nil, &UnsupportedError{architecture}
+		return nil, &UnsupportedError{Architecture: architecture}
 	}
 	w, err := fromGGUF(f, architecture)
 	if err != nil {
@@ -133,7 +133,7 @@ func (m *metadata) config() Config {
 		m.fail("attention.causal", "false, which the native engine does not compute")
 	}
 	if bound := m.float("final_logit_softcapping", 0); bound != 0 {
-		m.fail("final_logit_softcapping", fmt.Sprintf("%g, and the native engine caps no logits", bound))
+		m.cannot("final_logit_softcapping", fmt.Sprintf("%g, and the native engine caps no logits", bound))
 	}
 	switch m.architecture {
 	case gemma3:
@@ -181,6 +181,13 @@ func (m *metadata) fail(name, problem string) {
 	}
 }
 
+// cannot is fail for what another engine may compute.
+func (m *metadata) cannot(name, problem string) {
+	if m.err == nil {
+		m.err = cannot("metadata key %q is %s", m.key(name), problem)
+	}
+}
+
 func (m *metadata) has(name string) bool { return m.file.Has(m.key(name)) }
 
 // integer reads a key that is one integer, or one for each layer, all equal.
@@ -198,7 +205,7 @@ func (m *metadata) integer(name string, absent int) int {
 	}
 	for _, n := range list {
 		if n != list[0] {
-			m.fail(name, "not the same in every layer, which the native engine does not compute")
+			m.cannot(name, "not the same in every layer, which the native engine does not compute")
 		}
 	}
 	return int(list[0])
@@ -225,7 +232,7 @@ func (m *metadata) float(name string, absent float64) float64 {
 // same demands that a key, where it is present, has the one value that is computed.
 func (m *metadata) same(name string, want int) {
 	if n := m.integer(name, want); n != want {
-		m.fail(name, fmt.Sprintf("%d, and the native engine computes only %d here", n, want))
+		m.cannot(name, fmt.Sprintf("%d, and the native engine computes only %d here", n, want))
 	}
 }
 

@@ -144,7 +144,7 @@ func (h *hfConfig) identify() error {
 			return nil
 		}
 	}
-	return &UnsupportedError{name}
+	return &UnsupportedError{Architecture: name}
 }
 
 func (h hfConfig) classifier() bool { return strings.HasSuffix(h.Architectures[0], classifier) }

@@ -37,8 +37,9 @@ type child struct {
 	tail    tail
 }
 
-// startChild starts this program as a worker.
-func startChild() (*child, error) {
+// startChild starts this program as a worker, which has the files under the
+// descriptors behind that of its replies.
+func startChild(files ...*os.File) (*child, error) {
 	if os.Getenv(workerVariable) != "" {
 		return nil, errors.New("this process was started as an engine's child and is none: its program must call llama.Worker first")
 	}
@@ -58,7 +59,7 @@ func startChild() (*child, error) {
 	c.cmd.Env = append(environment(), workerVariable+"=1")
 	c.cmd.Env = append(c.cmd.Env, libraryVariables()...)
 	c.cmd.WaitDelay = cancelGrace
-	c.cmd.Stdout, c.cmd.Stderr, c.cmd.ExtraFiles = &c.tail, &c.tail, []*os.File{w}
+	c.cmd.Stdout, c.cmd.Stderr, c.cmd.ExtraFiles = &c.tail, &c.tail, append([]*os.File{w}, files...)
 	if c.in, err = c.cmd.StdinPipe(); err == nil {
 		err = c.cmd.Start()
 	}

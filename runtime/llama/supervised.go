@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -40,12 +41,17 @@ const (
 type Supervised struct {
 	tok   engine.Tokenizer
 	opt   Options
+	check func() error // of the libraries, before each start
+	files []*os.File   // the model's, and the adapter's: whatever their names stand for later
 	log   *slog.Logger
 	guilt guilt // of the goroutine that owns the engine
 
 	life context.Context // of the children
 	end  context.CancelFunc
 	kept chan struct{} // closed when keep has ended
+
+	closing sync.Once
+	closed  error
 
 	mu     sync.Mutex
 	child  *child        // nil: there is none
@@ -57,21 +63,54 @@ type Supervised struct {
 	loads  int
 }
 
-// Supervise starts a child that loads the model. Log hears of its deaths; nil for
-// nobody.
-func Supervise(tok engine.Tokenizer, opt Options, log *slog.Logger) (*Supervised, error) {
+// Supervise starts a child that loads the model. Before each start it calls check,
+// which says whether the libraries are still what they should be; nil for nothing.
+// Log hears of deaths; nil for nobody.
+func Supervise(tok engine.Tokenizer, opt Options, check func() error, log *slog.Logger) (*Supervised, error) {
+	if check == nil {
+		check = func() error { return nil }
+	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Supervised{tok: tok, opt: opt, log: log, guilt: newGuilt(), change: make(chan struct{}), kept: make(chan struct{})}
+	s := &Supervised{tok: tok, opt: opt, check: check, log: log, guilt: newGuilt(), change: make(chan struct{}), kept: make(chan struct{})}
 	s.life, s.end = context.WithCancel(context.Background())
-	c, err := s.start()
+	err := s.openFiles()
+	var c *child
+	if err == nil {
+		c, err = s.start()
+	}
 	if err != nil {
 		s.end()
-		return nil, err
+		return nil, errors.Join(err, s.closeFiles())
 	}
 	go s.keep(c)
 	return s, nil
+}
+
+// openFiles opens what children load, so that each loads the same: the paths that
+// they are given are those of their own descriptors.
+func (s *Supervised) openFiles() error {
+	for _, path := range []*string{&s.opt.Model, &s.opt.Adapter} {
+		if *path == "" {
+			continue
+		}
+		f, err := os.Open(*path)
+		if err != nil {
+			return err
+		}
+		s.files = append(s.files, f)
+		*path = fmt.Sprintf("/dev/fd/%d", repliesFD+len(s.files))
+	}
+	return nil
+}
+
+func (s *Supervised) closeFiles() error {
+	var errs []error
+	for _, f := range s.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Devices lists what the libraries of a folder see, from a child of its own.
@@ -137,7 +176,10 @@ func (s *Supervised) replace() *child {
 func (s *Supervised) start() (*child, error) {
 	ctx, cancel := context.WithTimeout(s.life, loadTimeout)
 	defer cancel()
-	c, err := startChild()
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	c, err := startChild(s.files...)
 	if err != nil {
 		return nil, err
 	}
@@ -245,20 +287,22 @@ func (s *Supervised) Probe(context.Context) error {
 func (s *Supervised) Close() error {
 	s.end()
 	<-s.kept
-	return nil
+	s.closing.Do(func() { s.closed = s.closeFiles() })
+	return s.closed
 }
 
 // remotePrefix is a prefix that every child computes when it is told to.
 type remotePrefix struct {
 	of     *Supervised
 	tokens []labels.Token
+	size   int64
 }
 
 // Len implements engine.Prefix.
 func (p *remotePrefix) Len() int { return len(p.tokens) }
 
-// Bytes implements engine.Prefix: they are part of Info's.
-func (p *remotePrefix) Bytes() int64 { return 0 }
+// Bytes implements engine.Prefix: all that the child has for keys and values.
+func (p *remotePrefix) Bytes() int64 { return p.size }
 
 // Prefix implements engine.Engine.
 func (s *Supervised) Prefix(ctx context.Context, tokens []labels.Token) (engine.Prefix, error) {
@@ -266,9 +310,11 @@ func (s *Supervised) Prefix(ctx context.Context, tokens []labels.Token) (engine.
 		return nil, err
 	}
 	p := &remotePrefix{of: s, tokens: append([]labels.Token(nil), tokens...)}
-	if _, err := s.call(ctx, request{Verb: toBegin, Prefix: p.tokens}); err != nil {
+	a, err := s.call(ctx, request{Verb: toBegin, Prefix: p.tokens})
+	if err != nil {
 		return nil, err
 	}
+	p.size = a.Info.Memory.KV
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.prefix = p.tokens

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -64,7 +65,7 @@ func abort() {
 
 func supervise(t testing.TB, m enginetest.Model) *Supervised {
 	t.Helper()
-	s, err := Supervise(enginetest.Tokens{}, options(t, m), nil)
+	s, err := Supervise(enginetest.Tokens{}, options(t, m), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,46 +221,75 @@ func TestIdleChildIsReplaced(t *testing.T) {
 	}
 }
 
-// A model that cannot be loaded again is told by Probe and by every pass, and
-// what mends it is noticed.
+// breakable is a supervised engine whose libraries can be damaged.
+func breakable(t *testing.T) (*Supervised, *atomic.Bool) {
+	t.Helper()
+	damaged := new(atomic.Bool)
+	s, err := Supervise(enginetest.Tokens{}, options(t, enginetest.NewModel("llama", 1)), func() error {
+		if damaged.Load() {
+			return errors.New("the libraries are damaged")
+		}
+		return nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s, damaged
+}
+
+// A child that cannot be started again is told by Probe and by every pass.
 func TestChildThatCannotStart(t *testing.T) {
+	s, damaged := breakable(t)
+	p := begin(t, s, 5)
+	damaged.Store(true)
+	if err := syscall.Kill(s.pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a pass fails", func() bool {
+		_, err := s.Eval(t.Context(), p, []engine.Tree{chain(1)})
+		if err != nil && (!strings.Contains(err.Error(), "the libraries are damaged") || !errors.As(err, new(*engine.UnavailableError))) {
+			t.Fatalf("got %v", err)
+		}
+		return err != nil
+	})
+	if s.Probe(t.Context()) == nil {
+		t.Error("Probe says that all is well")
+	}
+	damaged.Store(false)
+	until(t, "a pass is computed", func() bool {
+		_, err := s.Eval(t.Context(), p, []engine.Tree{chain(1)})
+		return err == nil && s.Probe(t.Context()) == nil
+	})
+}
+
+// A child that is started again loads the file that the first one loaded, whatever
+// its name stands for now.
+func TestRestartLoadsTheSameFile(t *testing.T) {
 	opt := options(t, enginetest.NewModel("llama", 1))
-	s, err := Supervise(enginetest.Tokens{}, opt, nil)
+	s, err := Supervise(enginetest.Tokens{}, opt, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	p := begin(t, s, 5)
-	away := opt.Model + ".away"
-	if err := os.Rename(opt.Model, away); err != nil {
+	p := begin(t, s, 5, 6)
+	want, err := s.Eval(t.Context(), p, []engine.Tree{chain(9, 10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _ := file(t, enginetest.NewModel("llama", 2))
+	if err := os.Rename(other, opt.Model); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Kill(s.pid(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		if _, err := s.Eval(t.Context(), p, []engine.Tree{chain(1)}); err != nil {
-			if !strings.Contains(err.Error(), "model.gguf") {
-				t.Errorf("got %v", err)
-			}
-			break
-		}
+	got, err := s.Eval(t.Context(), p, []engine.Tree{chain(9, 10)})
+	if err != nil || !equal(got[0].Logits[0], want[0].Logits[0]) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
-	if s.Probe(t.Context()) == nil {
-		t.Error("Probe says that all is well")
-	}
-	if err := os.Rename(away, opt.Model); err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		if _, err = s.Eval(t.Context(), p, []engine.Tree{chain(1)}); err == nil || time.Now().After(deadline) {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if err != nil || s.Probe(t.Context()) != nil {
-		t.Errorf("the model is back, and still: %v, %v", err, s.Probe(t.Context()))
+	if n := s.Info().Memory.Loads; n != 2 {
+		t.Errorf("%d loads: nothing is shown", n)
 	}
 }
 
@@ -289,24 +319,32 @@ func TestCancelledPassKeepsTheChild(t *testing.T) {
 // What keeps a child from being loaded may go away: that is noticed although
 // nobody asks.
 func TestChildIsBackWithoutBeingAsked(t *testing.T) {
-	opt := options(t, enginetest.NewModel("llama", 1))
-	s, err := Supervise(enginetest.Tokens{}, opt, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	away := opt.Model + ".away"
-	if err := os.Rename(opt.Model, away); err != nil {
-		t.Fatal(err)
-	}
+	s, damaged := breakable(t)
+	damaged.Store(true)
 	if err := syscall.Kill(s.pid(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "Probe says no", func() bool { return s.Probe(t.Context()) != nil && s.pid() == 0 })
-	if err := os.Rename(away, opt.Model); err != nil {
-		t.Fatal(err)
-	}
+	damaged.Store(false)
 	until(t, "Probe says yes", func() bool { return s.Probe(t.Context()) == nil })
+}
+
+// An engine that is closed while a child is being loaded does not wait for that.
+func TestCloseDuringALoad(t *testing.T) {
+	for i := range 10 {
+		s := supervise(t, enginetest.NewModel("llama", 1))
+		if err := syscall.Kill(s.pid(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i) * 5 * time.Millisecond)
+		began := time.Now()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > cancelGrace/2 {
+			t.Errorf("Close took %v", took)
+		}
+	}
 }
 
 func until(t *testing.T, what string, done func() bool) {
@@ -356,7 +394,7 @@ func TestGuilt(t *testing.T) {
 func TestBadLibraries(t *testing.T) {
 	opt := options(t, enginetest.NewModel("llama", 1))
 	opt.Libraries = t.TempDir()
-	if _, err := Supervise(enginetest.Tokens{}, opt, nil); err == nil || !strings.Contains(err.Error(), "fetch runtime") {
+	if _, err := Supervise(enginetest.Tokens{}, opt, nil, nil); err == nil || !strings.Contains(err.Error(), "fetch runtime") {
 		t.Errorf("got %v", err)
 	}
 	for _, name := range []string{"libggml-base.so", "libggml.so", "libllama.so"} {
@@ -364,7 +402,7 @@ func TestBadLibraries(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := Supervise(enginetest.Tokens{}, opt, nil); err == nil || !strings.Contains(err.Error(), "libggml-base.so cannot be loaded") {
+	if _, err := Supervise(enginetest.Tokens{}, opt, nil, nil); err == nil || !strings.Contains(err.Error(), "libggml-base.so cannot be loaded") {
 		t.Errorf("got %v", err)
 	}
 }

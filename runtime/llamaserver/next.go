@@ -45,6 +45,9 @@ type answer struct {
 	Evaluated int `json:"tokens_evaluated"`
 }
 
+// orderSlack is how much a log probability may exceed the one before it, by rounding.
+const orderSlack = 1e-3
+
 // Next asks for the likeliest tokens, and for more while the columns need them.
 func (s *server) Next(ctx context.Context, sequence, columns []labels.Token) (remote.Told, error) {
 	var told remote.Told
@@ -80,6 +83,9 @@ func (s *server) read(a answer, tokens int, columns []labels.Token, k int) (t re
 	for _, v := range top {
 		if v.ID == nil || v.LogP == nil {
 			return t, false, s.unreadable("a log probability has no id or no value")
+		}
+		if _, twice := logp[*v.ID]; twice || *v.ID < 0 || *v.LogP > t.Least+orderSlack {
+			return t, false, s.unreadable("its tokens are not those of the vocabulary, the likeliest first")
 		}
 		logp[*v.ID] = *v.LogP
 		t.Mass += math.Exp(*v.LogP)

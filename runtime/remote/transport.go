@@ -82,7 +82,39 @@ func (t *Transport) status(resp *http.Response, body []byte) error {
 		e.Fault, e.Message = Refused, "it sends to another address, "+resp.Header.Get("Location")
 		e.Do = "give the address that it means"
 	}
+	if repeats(e.Message, asked(resp.Request)) {
+		e.Message = "its words repeat the question, and are left out"
+	}
 	return e
+}
+
+// asked is the body of a request, "" where it cannot be had again.
+func asked(req *http.Request) string {
+	if req == nil || req.GetBody == nil {
+		return ""
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return ""
+	}
+	defer body.Close()
+	data, _ := io.ReadAll(body) // it lies in memory
+	return string(data)
+}
+
+// repeated is how many characters in a row, but for white space, are no accident.
+const repeated = 24
+
+// repeats says whether words hold a piece of a question: texts must not get into
+// errors, which are logged.
+func repeats(words, question string) bool {
+	words, question = strings.Join(strings.Fields(words), ""), strings.Join(strings.Fields(question), "")
+	for i := 0; i+repeated <= len(words); i++ {
+		if strings.Contains(question, words[i:i+repeated]) {
+			return true
+		}
+	}
+	return false
 }
 
 // message finds the words in {"error": "…"}, {"error": {"message": "…"}},

@@ -120,3 +120,16 @@ func TestParseURL(t *testing.T) {
 		}
 	}
 }
+
+func TestWordsThatRepeatTheQuestion(t *testing.T) {
+	const question = `{"prompt":[1, 9690, 198, 8530, 17, 4, 99],"text":"my card was charged twice yesterday"}`
+	for words, want := range map[string]bool{
+		"": false, "Prompt contains invalid tokens": false, "temperature must not be negative": false,
+		"bad: [1,9690,198,8530,17,4,99]":                         true,
+		"cannot parse: My text: my card was  charged twice yes…": true,
+	} {
+		if got := repeats(words, question); got != want {
+			t.Errorf("%q: %v", words, got)
+		}
+	}
+}
