@@ -16,11 +16,15 @@ import (
 	"testing"
 	"time"
 
+	"cubby/internal/download"
 	"cubby/internal/libraries"
 	"cubby/internal/libraries/install"
+	"cubby/internal/platform"
 	"cubby/internal/testenv"
 	"cubby/models"
+	"cubby/models/checkpoint"
 	"cubby/models/importer"
+	"cubby/models/lora"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -113,6 +117,13 @@ func TestExitCodes(t *testing.T) {
 		{"other bytes downloaded", live, wrap(&install.ChecksumError{}), exitChecksum},
 		{"network", live, wrap(&install.NetworkError{}), exitNetwork},
 		{"disk full in a download", live, wrap(&install.NetworkError{Err: syscall.ENOSPC}), exitDisk},
+		{"a download", live, wrap(&download.Error{Kind: download.Network}), exitNetwork},
+		{"other bytes than published", live, wrap(&download.Error{Kind: download.Checksum}), exitChecksum},
+		{"a download that cannot be stored", live, wrap(&download.Error{Kind: download.Disk}), exitDisk},
+		{"a download that is refused", live, wrap(&download.Error{Kind: download.Auth}), exitAuth},
+		{"a login that expired in a download", live, wrap(&download.Error{Kind: download.Network, Err: &platform.Error{Kind: platform.Auth}}), exitAuth},
+		{"a family that nothing here runs", live, wrap(&checkpoint.UnsupportedError{}), exitUnsupported},
+		{"an adapter that is not merged", live, wrap(lora.ErrUnsupported), exitUnsupported},
 		{"no libraries", live, libraries.ErrNone, exitFailure},
 		{"interrupted", canceled, wrap(context.Canceled), exitInterrupted},
 	} {

@@ -14,6 +14,7 @@ import (
 
 	"cubby/internal/platform"
 	"cubby/internal/platform/localplatform"
+	"cubby/internal/testenv"
 	"cubby/models"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -33,13 +34,14 @@ func TestPlatformScripts(t *testing.T) {
 			for name, value := range map[string]string{
 				models.HomeVariable: filepath.Join(e.WorkDir, "store"), "HOME": e.WorkDir, "XDG_CONFIG_HOME": config, "AppData": config,
 				"PACKAGES": packages, "CREDENTIALS": filepath.Join(config, "cubby", "credentials.json"), "BIN": filepath.Join(e.WorkDir, "bin"),
+				"DEMO": filepath.Join(testenv.Root(t), "models", "demo", "model.gguf"),
 			} {
 				e.Setenv(name, value)
 			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "platform": startPlatform, "revoke": revoke, "token": newToken, "fault": breakPlatform, "untrained": addUntrained, "mode": checkMode, "quiet": checkQuiet,
+			"exits": exits, "platform": startPlatform, "revoke": revoke, "token": newToken, "fault": breakPlatform, "untrained": addUntrained, "mode": checkMode, "quiet": checkQuiet, "tar": makeTar,
 		},
 	})
 }
@@ -135,7 +137,7 @@ func checkQuiet(ts *testscript.TestScript, _ bool, _ []string) {
 
 func TestPlatformExitCodes(t *testing.T) {
 	for kind, want := range map[platform.Kind]int{
-		platform.Network: exitNetwork, platform.Server: exitNetwork, platform.RateLimit: exitNetwork, platform.Unreadable: exitNetwork,
+		platform.Network: exitNetwork, platform.Server: exitNetwork, platform.RateLimit: exitNetwork, platform.Unreadable: exitNetwork, platform.Expired: exitNetwork,
 		platform.Auth: exitAuth, platform.NoLogin: exitAuth, platform.BadLogin: exitAuth,
 		platform.NotFound: exitFailure, platform.NotReady: exitFailure, platform.Gone: exitFailure, platform.Payment: exitFailure, platform.Refused: exitFailure,
 	} {

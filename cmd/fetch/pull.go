@@ -146,15 +146,15 @@ func (p *program) pulledJSON(res pull.Result) error {
 		bytes += f.Size
 	}
 	return json.NewEncoder(p.stdout).Encode(struct {
-		Event    string        `json:"event"`
-		Name     string        `json:"name"`
-		Digest   models.Digest `json:"sha256"`
-		Model    string        `json:"model"`
-		Kind     models.Kind   `json:"kind"`
-		Labels   int           `json:"labels"`
-		Bytes    int64         `json:"bytes"`
-		Files    []string      `json:"files,omitempty"`
-		Warnings []string      `json:"warnings,omitempty"`
-		Note     string        `json:"note,omitempty"`
-	}{event, res.Manifest.Name, res.Digest, res.Model.ID, res.Manifest.Source.Kind, len(res.Manifest.Labels), bytes, res.Files, res.Warnings, res.Manifest.Source.Note})
+		Event    string      `json:"event"`
+		Name     string      `json:"name"`
+		Artifact string      `json:"artifact"`
+		Model    string      `json:"model"`
+		Kind     models.Kind `json:"kind"`
+		Labels   int         `json:"labels"`
+		Bytes    int64       `json:"bytes"`
+		Files    []string    `json:"files,omitempty"`
+		Warnings []string    `json:"warnings,omitempty"`
+		Note     string      `json:"note,omitempty"`
+	}{event, res.Manifest.Name, res.Digest.String(), res.Model.ID, res.Manifest.Source.Kind, len(res.Manifest.Labels), bytes, res.Files, res.Warnings, res.Manifest.Source.Note})
 }

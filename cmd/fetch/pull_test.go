@@ -101,13 +101,13 @@ func TestPullPackages(t *testing.T) {
 				if era == localplatform.Both {
 					args[1] = p.platform.Models()[0].Training
 				}
-				if era == localplatform.Models && shape != "seqcls" {
-					p.want(exitFailure, "", "name the file with -job", args...)
-					args = append(args, "-job", filepath.Join(task, "job_description.json"))
-				}
 				if shape == "adapter" {
 					p.want(exitFailure, "", "-base FOLDER", args...)
 					args = append(args, "-base", base)
+				}
+				if era == localplatform.Models && shape != "seqcls" {
+					p.want(exitFailure, "", "name the file with -job", args...)
+					args = append(args, "-job", filepath.Join(task, "job_description.json"))
 				}
 				p.want(exitOK, "installed banking: 8 labels", "", args...)
 				p.whole("banking")
@@ -134,7 +134,7 @@ func TestPullPackages(t *testing.T) {
 						tars++
 					}
 				}
-				if most := 5; tars > most {
+				if most := 7; tars > most { // one byte, and the rest, of up to three tries, and one byte
 					t.Errorf("the tar was asked for %d times", tars)
 				}
 			})
@@ -148,6 +148,28 @@ func only(t *testing.T, task string) string {
 	dir := t.TempDir()
 	if err := os.Symlink(task, filepath.Join(dir, filepath.Base(task))); err != nil {
 		t.Skip(err)
+	}
+	return dir
+}
+
+// demoPackages is a folder of packages with the demo model as the only one.
+func demoPackages(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "demo"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writePackage(t, filepath.Join(dir, "demo", "gguf.tar"))
+	for name, text := range map[string]string{
+		"job_description.json": `{"task_description": "Sort.", "classes_description": {"a": "", "b": ""}}`,
+		"config.yaml":          "base:\n  task: classification\n",
+		"test.jsonl":           `{"text":"x","label":"a"}` + "\n",
+		"predictions.jsonl":    `{"completion":"a"}` + "\n",
+		"metrics.json":         `{"tuned_model_performance":{"accuracy":0.75}}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "demo", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }
