@@ -27,7 +27,7 @@ if [ ! -f "$libllama/.complete" ] && command -v npm >/dev/null; then
     mv "$libllama"/packed/package/bins/linux-x64/*.so "$libllama/" && rm -rf "$libllama/packed" && touch "$libllama/.complete"
 fi
 if [ -f "$libllama/.complete" ]; then
-  echo "export CUBBY_TEST_LIBLLAMA='$libllama'"
+  echo "export CUBBY_TEST_LIBLLAMA='$libllama' CUBBY_BENCH_LIBLLAMA='$libllama'"
 else
   log "no libllama"
 fi

@@ -108,7 +108,7 @@ func openContext(c *config, gguf string, prefix int) (*libllama.Context, error) 
 		return nil, err
 	}
 	tokens := prefix + passTokens
-	return m.NewContext(libllama.ContextOptions{Tokens: tokens, Pass: tokens, Micro: tokens, Sequences: packed + 1, Threads: c.Threads})
+	return m.NewContext(libllama.ContextOptions{Tokens: tokens, Pass: tokens, Micro: tokens, Sequences: packed + 1, Outputs: packed + 1, Threads: c.Threads})
 }
 
 // firstTokens returns the token that decides for each label.
