@@ -104,7 +104,7 @@ func (d *Derived) Create(name string, write func(io.Writer) error) error {
 		return err
 	}
 	d.prune(name)
-	return syncDir(d.dir)
+	return SyncDir(d.dir)
 }
 
 // prune removes all but the newest files of a name's kind. It only saves

@@ -33,19 +33,19 @@ func writeFileDurably(name string, data []byte) error {
 		os.Remove(f.Name())
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 func removeDurably(name string) error {
 	if err := os.Remove(name); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
+	return SyncDir(filepath.Dir(name))
 }
 
-// syncDir makes renames in dir durable. Windows cannot sync a folder, and
+// SyncDir makes renames in dir durable. Windows cannot sync a folder, and
 // journals renames itself.
-func syncDir(dir string) error {
+func SyncDir(dir string) error {
 	if goruntime.GOOS == "windows" {
 		return nil
 	}

@@ -69,15 +69,15 @@ func (s *Store) clearStale(now time.Time) {
 		if strings.HasPrefix(name, derivedPrefix) {
 			limit = derivedStaleAfter
 		}
-		if now.Sub(lastChange(dir)) > limit {
+		if now.Sub(LastChange(dir)) > limit {
 			os.RemoveAll(dir)
 		}
 	}
 	s.clearDerived()
 }
 
-// lastChange is the newest modification time in a tree.
-func lastChange(dir string) time.Time {
+// LastChange is the newest modification time in a tree.
+func LastChange(dir string) time.Time {
 	var last time.Time
 	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil {
@@ -203,7 +203,7 @@ func (st *Stage) install(d Digest) error {
 	}
 	err := os.Rename(st.modelDir(), dst)
 	if err == nil {
-		return syncDir(filepath.Dir(dst))
+		return SyncDir(filepath.Dir(dst))
 	}
 	if _, statErr := os.Stat(dst); statErr != nil {
 		return err
@@ -217,7 +217,7 @@ func (st *Stage) install(d Digest) error {
 	if err := os.Rename(st.modelDir(), dst); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dst))
+	return SyncDir(filepath.Dir(dst))
 }
 
 // recordFresh spares the first open the hashing that Write and Adopt have done.
@@ -239,7 +239,7 @@ func syncTree(dir string) error {
 		if err != nil || !e.IsDir() {
 			return err
 		}
-		return syncDir(p)
+		return SyncDir(p)
 	})
 }
 

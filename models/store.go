@@ -237,5 +237,5 @@ func (s *Store) discard(d Digest) error {
 	if err := os.Remove(s.recordPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(s.modelDir(d)))
+	return SyncDir(filepath.Dir(s.modelDir(d)))
 }

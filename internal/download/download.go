@@ -74,7 +74,7 @@ var defaults = limits{
 	changes:       3,
 	markEvery:     1 << 20,
 	syncEvery:     64 << 20,
-	free:          freeSpace,
+	free:          FreeSpace,
 }
 
 const (
@@ -241,7 +241,7 @@ func (j *job) publish(transfers []*transfer) error {
 		t.part = nil
 	}
 	for _, dir := range j.folders(transfers) {
-		if err := syncDir(dir); err != nil {
+		if err := models.SyncDir(dir); err != nil {
 			return diskError(dir, err)
 		}
 	}

@@ -4,8 +4,9 @@ package download
 
 import "golang.org/x/sys/unix"
 
-// freeSpace is how many bytes this user may still write below dir.
-func freeSpace(dir string) (int64, bool) {
+// FreeSpace is how many bytes this user may still write below dir, and whether
+// the system tells.
+func FreeSpace(dir string) (int64, bool) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, false

@@ -2,8 +2,9 @@ package download
 
 import "golang.org/x/sys/windows"
 
-// freeSpace is how many bytes this user may still write below dir.
-func freeSpace(dir string) (int64, bool) {
+// FreeSpace is how many bytes this user may still write below dir, and whether
+// the system tells.
+func FreeSpace(dir string) (int64, bool) {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
 		return 0, false

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
@@ -384,19 +383,6 @@ func sweep(target string, left []leftover) {
 			_ = os.RemoveAll(dir)
 		}
 	}
-}
-
-// syncDir makes renames in dir durable. Windows cannot sync a folder, and
-// journals renames itself.
-func syncDir(dir string) error {
-	if goruntime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // checkName allows clean paths below the folder, as the store does.

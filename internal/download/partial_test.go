@@ -446,7 +446,7 @@ func TestRoom(t *testing.T) {
 	if e := diskError("m.gguf", fullError{1, 0, dir}); !errors.Is(e, errNoSpace) {
 		t.Errorf("%v is not ENOSPC", e)
 	}
-	if n, ok := freeSpace(dir); ok && n <= 0 {
+	if n, ok := FreeSpace(dir); ok && n <= 0 {
 		t.Errorf("%d bytes are free", n)
 	}
 }

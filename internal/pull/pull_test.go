@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"cubby/internal/download"
 	"cubby/internal/platform"
 	"cubby/models"
 )
@@ -48,7 +49,7 @@ func TestSource(t *testing.T) {
 
 func TestRoom(t *testing.T) {
 	w := &work{dir: t.TempDir(), store: models.NewStore(t.TempDir())}
-	if _, known := freeSpace(w.dir); !known {
+	if _, known := download.FreeSpace(w.dir); !known {
 		t.Skip("free space is unknown here")
 	}
 	if err := w.room(1 << 10); err != nil {

@@ -179,7 +179,7 @@ func (w *work) room(size int64) error {
 		return nil
 	})
 	need := 2*size - min(have, size)
-	free, known := freeSpace(w.dir)
+	free, known := download.FreeSpace(w.dir)
 	if !known || free >= need {
 		return nil
 	}

@@ -1,11 +1,9 @@
 package chat
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -57,21 +55,9 @@ var versioned = regexp.MustCompile(`(^|/)v[0-9][^/]*(/|$)`)
 
 // call sends one request and decodes its answer.
 func (s *server) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		data, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(data)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, s.base.String()+path, body)
+	req, err := remote.NewRequest(ctx, method, s.base.String()+path, s.key, in)
 	if err != nil {
 		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if s.key != "" {
-		req.Header.Set("Authorization", "Bearer "+s.key)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {

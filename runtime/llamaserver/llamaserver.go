@@ -46,10 +46,6 @@ const (
 	// spoken is the room in its context that the server keeps for the token that it
 	// says, which nobody wants.
 	spoken = 1
-	// checkedLabels is how many labels' tokens are compared with the server's.
-	checkedLabels = 8
-	// oddText holds what tokenisers are known to disagree on.
-	oddText = "Ünïcode 東京 🙂 1234567  two  spaces\n\n  ))))))\tI'm THE_end…"
 )
 
 // Open finds out what the server runs and whether it is this model.
@@ -116,8 +112,8 @@ func (s *server) loaded(ctx context.Context, patience time.Duration) (props, err
 // sameVocabulary compares tokens of the prompt and of answers.
 func (s *server) sameVocabulary(ctx context.Context, opt Options) error {
 	m := opt.Manifest
-	texts := []string{m.Prompt.Prefix, oddText, m.Prompt.Suffix}
-	for _, l := range m.Labels[:min(len(m.Labels), checkedLabels)] {
+	texts := []string{m.Prompt.Prefix, remote.OddText, m.Prompt.Suffix}
+	for _, l := range m.Labels[:min(len(m.Labels), remote.CheckedLabels)] {
 		texts = append(texts, m.Answer.Prefix+l.Name+m.Answer.Suffix+m.Answer.End)
 	}
 	for _, text := range texts {

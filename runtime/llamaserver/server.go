@@ -1,11 +1,9 @@
 package llamaserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -96,21 +94,9 @@ func (s *server) tokenize(ctx context.Context, text string) ([]labels.Token, err
 
 // call sends in as JSON, if there is any, and reads the answer into out.
 func (s *server) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		data, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(data)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, s.base.String()+path, body)
+	req, err := remote.NewRequest(ctx, method, s.base.String()+path, s.key, in)
 	if err != nil {
 		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if s.key != "" {
-		req.Header.Set("Authorization", "Bearer "+s.key)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {

@@ -17,10 +17,6 @@ import (
 const (
 	// loadTimeout bounds the first question, for which the model is loaded.
 	loadTimeout = 5 * time.Minute
-	// checkedLabels is how many labels stand in the first question.
-	checkedLabels = 8
-	// oddText holds what tokenisers are known to disagree on.
-	oddText = "Ünïcode 東京 🙂 1234567  two  spaces\n\n  ))))))\tI'm THE_end…"
 )
 
 // load has the model loaded with a first question, which holds the prompt, odd text
@@ -28,8 +24,8 @@ const (
 // puts a token before prompts, and whether it tells log probabilities.
 func (s *server) load(ctx context.Context, opt Options, f facts) (exact bool, err error) {
 	m := opt.Manifest
-	text := m.Prompt.Prefix + oddText + m.Prompt.Suffix
-	for _, l := range m.Labels[:min(len(m.Labels), checkedLabels)] {
+	text := m.Prompt.Prefix + remote.OddText + m.Prompt.Suffix
+	for _, l := range m.Labels[:min(len(m.Labels), remote.CheckedLabels)] {
 		text += m.Answer.Prefix + l.Name + m.Answer.Suffix + "\n"
 	}
 	tokens := s.tok.EncodeSpecial(text)

@@ -66,7 +66,7 @@ func (in *installer) build(ctx context.Context, parts []part) (r libraries.Runti
 	if _, err := write(root, libraries.ManifestName, strings.NewReader(string(data))); err != nil {
 		return r, err
 	}
-	return r, syncDir(r.Folder)
+	return r, models.SyncDir(r.Folder)
 }
 
 // choose opens the parts and picks what to install, by the names to install it
@@ -230,17 +230,4 @@ func write(root *os.Root, name string, r io.Reader) (models.File, error) {
 		return models.File{}, fmt.Errorf("write %s: %w", name, err)
 	}
 	return models.File{Path: name, Size: n, SHA256: models.Digest(hash.Sum(nil))}, nil
-}
-
-// syncDir makes renames in dir durable. Windows cannot sync a folder, and
-// journals renames itself.
-func syncDir(dir string) error {
-	if goruntime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

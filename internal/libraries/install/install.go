@@ -152,24 +152,10 @@ func clearStale(home string, now time.Time) {
 		return
 	}
 	for _, dir := range found {
-		if now.Sub(lastChange(dir)) > staleAfter {
+		if now.Sub(models.LastChange(dir)) > staleAfter {
 			os.RemoveAll(dir)
 		}
 	}
-}
-
-// lastChange is the newest modification time in a tree.
-func lastChange(dir string) (last time.Time) {
-	_ = filepath.WalkDir(dir, func(_ string, e os.DirEntry, err error) error {
-		if err != nil {
-			return nil // vanished meanwhile
-		}
-		if info, err := e.Info(); err == nil && info.ModTime().After(last) {
-			last = info.ModTime()
-		}
-		return nil
-	})
-	return last
 }
 
 // install turns the parts into a set in the store.
@@ -215,7 +201,7 @@ func (in *installer) commit(built, dst string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dst))
+	return models.SyncDir(filepath.Dir(dst))
 }
 
 // exchange puts a set in the place of another one, which comes back if that fails.
