@@ -247,7 +247,7 @@ func (m *Model) prepare(ctx context.Context, items []*item, req Request) ([]*job
 // tells no probabilities nothing is sure enough for a policy.
 func (m *Model) judge(r *Result, dist labels.Distribution) {
 	r.Distribution = dist
-	if m.engine.Info().LabelOnly {
+	if m.info.Engine.LabelOnly {
 		r.LabelOnly, r.Review = true, m.model.Manifest.Policy != nil
 		return
 	}

@@ -189,10 +189,10 @@ func (s *scorer) run(ctx context.Context, list []*scored) error {
 // packs yields the texts in runs that fit a pass of the engine.
 func (s *scorer) packs(list []*scored) iter.Seq[[]*scored] {
 	return func(yield func([]*scored) bool) {
-		from, tokens := 0, 0
+		from, tokens, most := 0, 0, s.eng.Info().MaxPass
 		for i, w := range list {
 			n := len(w.tree.Tokens)
-			if i > from && tokens+n > s.eng.Info().MaxPass {
+			if i > from && tokens+n > most {
 				if !yield(list[from:i]) {
 					return
 				}

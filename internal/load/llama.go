@@ -57,9 +57,11 @@ func newLlama(m *models.Model, opt Options, shared *Shared) (engine.Engine, erro
 	if err != nil {
 		return nil, err
 	}
-	if o.Libraries, err = opt.verified(); err != nil {
+	found, err := opt.libraries()
+	if err != nil {
 		return nil, err
 	}
+	o.Libraries = found.Folder
 	tok, err := m.Tokenizer()
 	if err != nil {
 		return nil, err
@@ -75,6 +77,9 @@ func newLlama(m *models.Model, opt Options, shared *Shared) (engine.Engine, erro
 	}
 	return shared.engine(residency.Source{Estimate: weightsSize(m), Load: func() (engine.Engine, error) {
 		if opt.Llama.InProcess {
+			if err := check(); err != nil {
+				return nil, err
+			}
 			e, err := llama.New(tok, o)
 			if err != nil {
 				return nil, err
