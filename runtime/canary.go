@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 
+	"cubby/labels"
 	"cubby/models"
 	"cubby/runtime/engine"
 )
@@ -35,22 +37,53 @@ func toleranceOf(c *models.Canary, info engine.Info) float64 {
 // nativeEngine is Info.Engine of the engine that the tolerances were measured on.
 const nativeEngine = "native"
 
-// RecordCanary scores the canary text on a model that is being imported. The
-// caller keeps engine and model.
-func RecordCanary(ctx context.Context, m *models.Model, eng engine.Engine) (*models.Canary, error) {
-	s, err := newScorer(ctx, eng, m.Manifest, m.Labels())
+// RecordCanary scores the canary text, before calibration, for the manifest of a
+// model that is being imported.
+func (m *Model) RecordCanary(ctx context.Context) (*models.Canary, error) {
+	dist, err := m.scoreCanary(ctx, canaryText)
 	if err != nil {
 		return nil, err
 	}
-	text, failed := s.prepare(canaryText, "", false)
+	return &models.Canary{Text: canaryText, Probabilities: dist, Tolerance: canaryTolerance}, nil
+}
+
+// CheckCanary scores the manifest's canary text and compares its distribution,
+// before calibration, with the recorded one. A model without a canary passes.
+func (m *Model) CheckCanary(ctx context.Context) error {
+	c := m.model.Manifest.Canary
+	if c == nil {
+		return nil
+	}
+	dist, err := m.scoreCanary(ctx, c.Text)
+	if err != nil {
+		return err
+	}
+	info := m.engine.Info()
+	if info.LabelOnly {
+		return nil // there are no probabilities to compare
+	}
+	tolerance := toleranceOf(c, info)
+	if d := dist.Distance(c.Probabilities); !(d <= tolerance) {
+		what := "the weights or the engine are not what was imported; import the model again"
+		if info.NodeByNode {
+			what = "the server runs other weights than this model's"
+		}
+		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: %s", d, tolerance, what)
+	}
+	return nil
+}
+
+func (m *Model) scoreCanary(ctx context.Context, canary string) (labels.Distribution, error) {
+	text, failed := m.scorer.prepare(canary, "", false)
 	if failed != nil {
-		return nil, failed
+		return nil, fmt.Errorf("canary: %w", failed)
 	}
-	if err := s.run(ctx, []*scored{text}); err != nil {
-		return nil, err
+	err := m.scheduler.do(ctx, []*job{newJob(text)}, interactive)
+	if err == nil && text.err != nil {
+		err = text.err
 	}
-	if text.err != nil {
-		return nil, text.err
+	if err != nil {
+		return nil, fmt.Errorf("canary: %w", err)
 	}
-	return &models.Canary{Text: canaryText, Probabilities: text.dist, Tolerance: canaryTolerance}, nil
+	return text.dist, nil
 }

@@ -290,35 +290,3 @@ func (m *Model) Close() error {
 	})
 	return m.closed
 }
-
-// CheckCanary scores the manifest's canary text and compares its distribution,
-// before calibration, with the recorded one. A model without a canary passes.
-func (m *Model) CheckCanary(ctx context.Context) error {
-	c := m.model.Manifest.Canary
-	if c == nil {
-		return nil
-	}
-	text, err := m.scorer.prepare(c.Text, "", false)
-	if err == nil {
-		err = m.scheduler.do(ctx, []*job{newJob(text)}, interactive)
-	}
-	if err == nil {
-		err = text.err
-	}
-	if err != nil {
-		return fmt.Errorf("canary: %w", err)
-	}
-	info := m.engine.Info()
-	if info.LabelOnly {
-		return nil // there are no probabilities to compare
-	}
-	tolerance := toleranceOf(c, info)
-	if d := text.dist.Distance(c.Probabilities); !(d <= tolerance) {
-		what := "the weights or the engine are not what was imported; import the model again"
-		if info.NodeByNode {
-			what = "the server runs other weights than this model's"
-		}
-		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: %s", d, tolerance, what)
-	}
-	return nil
-}

@@ -23,7 +23,7 @@ func main() {
 
 // run is the program: it returns one of the exit codes.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := &program{stdin: os.Stdin, stdout: stdout, stderr: stderr, record: load.Recorder}
+	p := &program{stdin: os.Stdin, stdout: stdout, stderr: stderr, start: load.Starter}
 	err := p.command().Run(ctx, args)
 	if err != nil {
 		fmt.Fprintln(stderr, "fetch:", err)
@@ -36,9 +36,8 @@ type program struct {
 	stdin          *os.File
 	stdout, stderr io.Writer
 	store          *models.Store
-	// record returns what scores the canary of a model that is being imported into a
-	// store.
-	record func(home string) func(context.Context, *models.Model) (*models.Canary, error)
+	// start returns what runs the models that are being imported into a store.
+	start func(home string) importer.Starter
 }
 
 // command builds the command line. Flags may stand before or behind the
@@ -64,6 +63,7 @@ func (p *program) command() *cli.Command {
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the model in the store"},
 					&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when job_description.json is neither in the package nor beside it"},
 					&cli.StringFlag{Name: "base", Usage: "`FOLDER` of the base model from the Hugging Face hub, for a package that holds only an adapter"},
+					testFlag(),
 				},
 				Action: p.importPackage, OnUsageError: usageFailed,
 			},
@@ -77,6 +77,10 @@ func (p *program) command() *cli.Command {
 			p.runtimeCommand(),
 		},
 	}
+}
+
+func testFlag() cli.Flag {
+	return &cli.StringFlag{Name: "test", Usage: "`FILE` with the model's test set, when no test.jsonl or test.csv is in the package or beside it"}
 }
 
 func (p *program) openStore(ctx context.Context, c *cli.Command) (context.Context, error) {
@@ -107,7 +111,8 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 		return usageError{err}
 	}
 	res, err := importer.Import(ctx, p.store, importer.Options{
-		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Record: p.record(p.store.Root()),
+		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Start: p.start(p.store.Root()),
+		Test: c.String("test"), ReadRows: load.ReadRows,
 		Base: c.String("base"), Bases: importer.HubCache{},
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cubby/internal/download"
+	"cubby/internal/load"
 	"cubby/internal/pull"
 	"cubby/models"
 
@@ -24,6 +25,7 @@ func (p *program) pullCommand() *cli.Command {
 			&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when the platform does not give job_description.json"},
 			&cli.StringFlag{Name: "base", Usage: "`FOLDER` of the base model from the Hugging Face hub, for a package that holds only an adapter"},
 			&cli.StringFlag{Name: "files", Usage: "keep the files beside the package in `FOLDER`: job description, config, client, and test set and predictions where they cost nothing"},
+			testFlag(),
 			&cli.BoolFlag{Name: "again", Usage: "download and install anew what is installed, or could not be imported"},
 			&cli.BoolFlag{Name: "json", Usage: "print progress and result as lines of JSON"},
 		),
@@ -56,7 +58,7 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	}
 	res, err := pull.Pull(ctx, pull.Options{
 		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Base: c.String("base"),
-		Files: c.String("files"), Again: c.Bool("again"), Record: p.record(p.store.Root()), Progress: progress, Say: say,
+		Files: c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Test: c.String("test"), ReadRows: load.ReadRows, Progress: progress, Say: say,
 	})
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {
@@ -82,7 +84,7 @@ func checkPull(c *cli.Command) error {
 			return usagef("the name %q belongs to the built-in model: choose another", models.DemoName)
 		}
 	}
-	for _, name := range []string{"job", "base"} {
+	for _, name := range []string{"job", "base", "test"} {
 		if file := c.String(name); file != "" {
 			if _, err := os.Stat(file); err != nil {
 				return usagef("-%s: %w", name, err)

@@ -67,8 +67,12 @@ func canary(m *models.Manifest) (*models.Canary, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := load.Recorder("")(context.Background(), opened)
-	return c, errors.Join(err, opened.Close())
+	model, err := load.Starter("")(opened)
+	if err != nil {
+		return nil, err
+	}
+	c, err := model.RecordCanary(context.Background())
+	return c, errors.Join(err, model.Close())
 }
 
 func weightsFile() (models.File, error) {

@@ -70,7 +70,7 @@ func TestUnknownFamily(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := models.NewStore(home)
-	res, err := importer.Import(t.Context(), store, importer.Options{Path: dir, Name: "strange", Record: load.Recorder(home)})
+	res, err := importer.Import(t.Context(), store, importer.Options{Path: dir, Name: "strange", Start: load.Starter(home)})
 	if err != nil || res.Manifest.Canary == nil {
 		t.Fatal(res.Manifest.Canary, err)
 	}

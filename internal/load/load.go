@@ -6,7 +6,6 @@ package load
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -80,19 +79,6 @@ func Opened(m *models.Model, opt Options) (*runtime.Model, error) {
 		return nil, errors.Join(err, m.Close())
 	}
 	return r, nil
-}
-
-// Recorder returns what scores the canary of a model that is being imported into
-// the store home; the caller keeps the model.
-func Recorder(home string) func(context.Context, *models.Model) (*models.Canary, error) {
-	return func(ctx context.Context, m *models.Model) (*models.Canary, error) {
-		eng, err := newEngine(m, Options{Home: home, Llama: Llama{GPULayers: "0"}})
-		if err != nil {
-			return nil, err
-		}
-		c, err := runtime.RecordCanary(ctx, m, eng.Engine)
-		return c, errors.Join(err, eng.Close())
-	}
 }
 
 func start(m *models.Model, opt Options) (*runtime.Model, error) {

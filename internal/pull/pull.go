@@ -23,13 +23,16 @@ import (
 type Options struct {
 	Client *platform.Client
 	Store  *models.Store
-	Model  string // id, name or alias on the platform
-	Name   string // in the store; empty for one made of the platform's
-	Job    string // file with the labels, where the platform has none
-	Base   string // folder of an adapter's base model
-	Files  string // folder for the files beside the package; empty: they are not kept
-	Again  bool   // although it is installed, and from the first byte
-	Record func(context.Context, *models.Model) (*models.Canary, error)
+	Model  string           // id, name or alias on the platform
+	Name   string           // in the store; empty for one made of the platform's
+	Job    string           // file with the labels, where the platform has none
+	Base   string           // folder of an adapter's base model
+	Files  string           // folder for the files beside the package; empty: they are not kept
+	Again  bool             // although it is installed, and from the first byte
+	Test   string           // file with the test set, where the platform has none
+	Start  importer.Starter // runs the model that is being imported
+
+	ReadRows func(file string) ([]importer.Row, error) // of a test set
 
 	Progress download.Progress // nil: nobody watches
 	Say      func(string)      // hears in a line what is being done; nil: nobody
@@ -184,7 +187,7 @@ func (p *puller) install(ctx context.Context, name, from string) error {
 		return stored(err)
 	}
 	res, err := importer.Import(ctx, view, importer.Options{
-		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Record: p.Record, Base: p.Base, Bases: importer.HubCache{},
+		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Start: p.Start, Test: p.Test, ReadRows: p.ReadRows, Base: p.Base, Bases: importer.HubCache{},
 	})
 	if err == nil {
 		p.res.Digest, p.res.Manifest = res.Digest, res.Manifest

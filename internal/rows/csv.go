@@ -3,6 +3,7 @@ package rows
 import (
 	"bufio"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,13 +16,15 @@ type csvSource struct {
 	csv    *csv.Reader
 	guard  *guard
 	line   int // where the record read last begins
-	text   int // column of the text
-	answer int // column of the label; -1 where none is asked for
+	need   Need
+	text   int  // column of the text
+	chat   bool // it holds messages as JSON, the label among them
+	answer int  // column of the label; -1 where none is asked for
 }
 
 func newCSV(br *bufio.Reader, need Need) (*csvSource, error) {
 	g := &guard{r: br}
-	s := &csvSource{csv: csv.NewReader(g), guard: g, answer: -1}
+	s := &csvSource{csv: csv.NewReader(g), guard: g, need: need, answer: -1}
 	s.csv.ReuseRecord = true
 	header, err := s.record()
 	if err != nil {
@@ -45,7 +48,7 @@ func (s *csvSource) columns(header []string, need Need) error {
 			return lineError(s.line, "two columns are called %q", role)
 		}
 		at[role] = i
-		if role != answerKey && role != messagesKey {
+		if role != answerKey {
 			texts = append(texts, role)
 		}
 	}
@@ -53,15 +56,22 @@ func (s *csvSource) columns(header []string, need Need) error {
 		return lineError(s.line, "more than one text column: %s; keep one", strings.Join(texts, ", "))
 	}
 	if len(texts) == 0 {
-		return lineError(s.line, "no text column: found %s; expected one of %s%s",
-			list(header), strings.Join(textKeys, ", "), separatorHint(header))
+		return lineError(s.line, "no text column: found %s; expected one of %s, or %s%s",
+			list(header), strings.Join(textKeys, ", "), messagesKey, separatorHint(header))
 	}
-	s.text = at[texts[0]]
+	s.text, s.chat = at[texts[0]], texts[0] == messagesKey
 	if need == Text {
 		return nil
 	}
-	var ok bool
-	if s.answer, ok = at[answerKey]; !ok {
+	answer, ok := at[answerKey]
+	if s.chat && ok {
+		return lineError(s.line, "columns %s and %s: keep one", messagesKey, answerKey)
+	}
+	if s.chat {
+		return nil
+	}
+	s.answer = answer
+	if !ok {
 		return lineError(s.line, "no column %q: found %s; each row needs its label", answerKey, list(header))
 	}
 	return nil
@@ -72,6 +82,9 @@ func (s *csvSource) read() (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
+	if s.chat {
+		return s.conversation([]byte(record[s.text]))
+	}
 	row := Row{Line: s.line, Text: strings.Clone(record[s.text])}
 	if s.answer < 0 {
 		return row, nil
@@ -79,6 +92,19 @@ func (s *csvSource) read() (Row, error) {
 	if row.Answer = strings.Clone(record[s.answer]); row.Answer == "" {
 		return Row{}, lineError(s.line, "column %q is empty; each row needs its label", answerKey)
 	}
+	return row, nil
+}
+
+// conversation is a row whose text and label are messages.
+func (s *csvSource) conversation(cell []byte) (Row, error) {
+	if !json.Valid(cell) {
+		return Row{}, lineError(s.line, "column %q: %v", messagesKey, invalidJSON(cell))
+	}
+	row, err := rowOfMessages(map[string]json.RawMessage{messagesKey: cell}, s.need)
+	if err != nil {
+		return Row{}, lineError(s.line, "%v", err)
+	}
+	row.Line = s.line
 	return row, nil
 }
 

@@ -30,6 +30,9 @@ func TestRead(t *testing.T) {
 		{"spaces are kept", "a.csv", "text,answer\n a , b \n", Labeled, []Row{{2, " a ", " b "}}},
 		{"csv by content", "standard input", "question,answer\na,b\n", Labeled, []Row{{2, "a", "b"}}},
 
+		{"csv of messages", "a.csv", "id,messages\n1,\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"a, b\"\"},{\"\"role\"\":\"\"assistant\"\",\"\"content\"\":\"\"c\"\"}]\"\n", Labeled, []Row{{2, "a, b", "c"}}},
+		{"csv of messages without labels wanted", "a.csv", "messages,answer\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"a\"\"}]\",x\n", Text, []Row{{2, "a", ""}}},
+
 		{"jsonl", "a.jsonl", "{\"question\":\"a\",\"answer\":\"b\"}\n{\"input\":\"c\\nd\",\"answer\":\"e\",\"id\":[1]}", Labeled,
 			[]Row{{1, "a", "b"}, {2, "c\nd", "e"}}},
 		{"jsonl by content, byte order mark, blank lines, CRLF", "standard input",
@@ -72,6 +75,10 @@ func TestReadErrors(t *testing.T) {
 		{"only a mark", "a.csv", "\xef\xbb\xbf", `a.csv: is empty`},
 		{"header only", "a.csv", "text,answer\n", `a.csv: holds no rows`},
 		{"no text column", "a.csv", "id,ticket\n1,a\n", `a.csv:1: no text column: found ["id" "ticket"]; expected one of question, text, context, input`},
+		{"csv of messages that are no JSON", "a.csv", "messages\nx\n", `a.csv:2: column "messages": not valid JSON at byte 1`},
+		{"csv of messages without an answer", "a.csv", "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"a\"\"}]\"\n", `a.csv:2: messages has no message with role "assistant"`},
+		{"messages and an answer", "a.csv", "messages,answer\na,b\n", `a.csv:1: columns messages and answer: keep one`},
+		{"text and messages", "a.csv", "text,messages\na,b\n", `more than one text column: text, messages; keep one`},
 		{"semicolons", "a.csv", "text;answer\na;b\n", `; columns are separated by commas`},
 		{"two text columns", "a.csv", "text,answer,input\na,b,c\n", `a.csv:1: more than one text column: text, input; keep one`},
 		{"one column twice", "a.csv", "text,answer,Text\na,b,c\n", `a.csv:1: two columns are called "text"`},

@@ -28,9 +28,13 @@ type Options struct {
 	// a package that holds only an adapter. Where it is empty, Bases is asked.
 	Base  string
 	Bases Bases
-	// Record scores a canary text on the model, which is not visible to others
-	// yet. Nil records none, and a server can then not prove its readiness.
-	Record func(context.Context, *models.Model) (*models.Canary, error)
+	// Test is the file with the model's test set; empty for the test.jsonl or test.csv
+	// in the package or beside it. ReadRows reads it; nil where nobody asks.
+	Test     string
+	ReadRows func(file string) ([]Row, error)
+	// Start runs the model before others see it, to record a canary. Nil records none,
+	// and a server can then not prove its readiness.
+	Start Starter
 }
 
 // Result describes what was installed.
@@ -59,7 +63,7 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 	if err != nil {
 		return res, err
 	}
-	if err := probe(ctx, stage, &m, o.Record); err != nil {
+	if err := probe(ctx, stage, &m, o.Start); err != nil {
 		return res, fmt.Errorf("%s: %w", o.Path, err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -235,19 +239,24 @@ func (p *pack) keepAll(ctx context.Context, f form) error {
 
 // probe opens the staged model as a server would, so that nothing is installed
 // that cannot be served, and records the canary.
-func probe(ctx context.Context, stage *models.Stage, m *models.Manifest, record func(context.Context, *models.Model) (*models.Canary, error)) error {
+func probe(ctx context.Context, stage *models.Stage, m *models.Manifest, start Starter) error {
 	model, err := stage.Open(*m)
 	if err != nil {
 		return err
 	}
 	err = check(model)
-	if unknown, _ := errors.AsType[*checkpoint.UnsupportedError](err); unknown != nil && record != nil {
-		err = nil // another engine may know it: recording shows
+	if unknown, _ := errors.AsType[*checkpoint.UnsupportedError](err); unknown != nil && start != nil {
+		err = nil // another engine may know it: starting shows
 	}
-	if err == nil && record != nil {
-		m.Canary, err = record(ctx, model)
+	if err != nil || start == nil {
+		return errors.Join(err, model.Close())
 	}
-	return errors.Join(err, model.Close())
+	running, err := start(model)
+	if err != nil {
+		return err
+	}
+	m.Canary, err = running.RecordCanary(ctx)
+	return errors.Join(err, running.Close())
 }
 
 // check returns an *UnsupportedError only where nothing else is wrong.

@@ -260,19 +260,19 @@ func TestImportRecordsTheCanary(t *testing.T) {
 	path := tarOf(t, map[string]string{"model.gguf": demoWeights(t), clientName: smallClient, jobName: smallJob})
 	s := models.NewStore(t.TempDir())
 	failure := errors.New("engine says no")
-	_, err := Import(context.Background(), s, Options{Path: path, Name: "a", Record: func(context.Context, *models.Model) (*models.Canary, error) { return nil, failure }})
+	_, err := Import(context.Background(), s, Options{Path: path, Name: "a", Start: starter(func(*models.Model) (*models.Canary, error) { return nil, failure })})
 	if !errors.Is(err, failure) {
 		t.Fatalf("error %v", err)
 	}
 	checkEmpty(t, s)
 	want := &models.Canary{Text: "moo", Probabilities: []float64{0.25, 0.25, 0.5}, Tolerance: 1e-4}
-	_, err = Import(context.Background(), s, Options{Path: path, Name: "a", Record: func(_ context.Context, m *models.Model) (*models.Canary, error) {
+	_, err = Import(context.Background(), s, Options{Path: path, Name: "a", Start: starter(func(m *models.Model) (*models.Canary, error) {
 		if entries, err := s.List(); err != nil || len(entries) != 0 {
 			t.Errorf("the store shows %v while the canary is scored, %v", entries, err)
 		}
 		_, err := m.Checkpoint()
 		return want, err
-	}})
+	})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,10 +290,10 @@ func TestImportStopsWithContext(t *testing.T) {
 	path := folder(t, map[string]string{"model.gguf": demoWeights(t), clientName: smallClient, jobName: smallJob})
 	s := models.NewStore(t.TempDir())
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err := Import(ctx, s, Options{Path: path, Name: "a", Record: func(context.Context, *models.Model) (*models.Canary, error) {
+	_, err := Import(ctx, s, Options{Path: path, Name: "a", Start: starter(func(*models.Model) (*models.Canary, error) {
 		cancel()
 		return nil, nil
-	}})
+	})})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
@@ -414,3 +414,21 @@ func TestImportOfAModelFolderKeepsItsManifest(t *testing.T) {
 		t.Errorf("a damaged folder was imported: %v", err)
 	}
 }
+
+// starter runs a model that does nothing but record a canary.
+func starter(record func(*models.Model) (*models.Canary, error)) Starter {
+	return func(m *models.Model) (Running, error) { return fakeRunning{m, record}, nil }
+}
+
+type fakeRunning struct {
+	model  *models.Model
+	record func(*models.Model) (*models.Canary, error)
+}
+
+func (r fakeRunning) RecordCanary(context.Context) (*models.Canary, error) { return r.record(r.model) }
+
+func (r fakeRunning) Answer(context.Context, []string) ([]Answer, error) {
+	return nil, errors.New("it answers nothing")
+}
+
+func (r fakeRunning) Close() error { return r.model.Close() }
