@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -76,14 +77,38 @@ func TestByHand(t *testing.T) {
 		t.Errorf("accuracy %v, want %v", r.Accuracy, want)
 	}
 	want := PerClass{
-		{"a", 2.0 / 3, 2.0 / 3, 2.0 / 3, 3, 3, 0},
-		{"b", 1.0 / 2, 1.0 / 2, 1.0 / 2, 2, 2, 1},
-		{"c", 1, 1.0 / 2, 2.0 / 3, 2, 1, 0},
+		{Label: "a", Precision: 2.0 / 3, Recall: 2.0 / 3, F1: 2.0 / 3, Support: 3, Predicted: 3},
+		{Label: "b", Precision: 1.0 / 2, Recall: 1.0 / 2, F1: 1.0 / 2, Support: 2, Predicted: 2, Errors: 1},
+		{Label: "c", Precision: 1, Recall: 1.0 / 2, F1: 2.0 / 3, Support: 2, Predicted: 1},
 	}
 	for i, c := range r.PerClass {
+		for _, interval := range [][2]float64{c.PrecisionInterval, c.RecallInterval, c.F1Interval} {
+			if !(0 <= interval[0] && interval[0] < interval[1] && interval[1] <= 1) {
+				t.Errorf("class %d: interval %v", i, interval)
+			}
+		}
+		c.PrecisionInterval, c.RecallInterval, c.F1Interval = [2]float64{}, [2]float64{}, [2]float64{}
 		if c != want[i] {
 			t.Errorf("class %d: %+v, want %+v", i, c, want[i])
 		}
+	}
+	// Squared distances of the answered rows: .375 .375 .875 .375 .09375 .875.
+	if want := (2*.375 + .875 + .375 + .09375 + .875) / 6; !near(r.Calibration.Brier, want) {
+		t.Errorf("Brier %v, want %v", r.Calibration.Brier, want)
+	}
+	// Surest first: one right at .75, then three of five right at .5, then the row without
+	// an answer: bins of one and five rows.
+	if want := (.25 + .5) / 6; !near(r.Calibration.ECE, want) || len(r.Calibration.Bins) != 2 {
+		t.Errorf("ECE %v, want %v; bins %+v", r.Calibration.ECE, want, r.Calibration.Bins)
+	}
+	if want := (0 + .4/2 + .8/3 + 1.2/4 + 1.6/5 + 2.0/6 + 3.0/7) / 7; !near(r.Coverage.AURC, want) {
+		t.Errorf("AURC %v, want %v", r.Coverage.AURC, want)
+	}
+	if want := []CoveragePoint{{.75, 1.0 / 7, 0}, {.5, 6.0 / 7, 2.0 / 6}, {0, 1, 3.0 / 7}}; !slices.Equal(r.Coverage.Curve, want) {
+		t.Errorf("curve %v, want %v", r.Coverage.Curve, want)
+	}
+	if fmt.Sprint(r.TopK) != fmt.Sprint([]float64{4.0 / 7, 5.0 / 7, 6.0 / 7}) {
+		t.Errorf("top-k %v", r.TopK)
 	}
 	if want := (2.0/3 + 1.0/2 + 2.0/3) / 3; !near(r.MacroF1, want) {
 		t.Errorf("macro-F1 %v, want %v", r.MacroF1, want)
@@ -131,8 +156,42 @@ func checkReport(t testing.TB, r *Report) {
 	if low, high := r.AccuracyInterval[0], r.AccuracyInterval[1]; !(0 <= low && low <= r.Accuracy && r.Accuracy <= high && high <= 1) {
 		t.Errorf("accuracy %v is not within %v", r.Accuracy, r.AccuracyInterval)
 	}
+	checkProbabilities(t, r)
 	if (r.LogLoss == nil) != (r.Errors == r.Rows) {
 		t.Errorf("log loss %v with %d errors in %d rows", r.LogLoss, r.Errors, r.Rows)
+	}
+}
+
+// checkProbabilities walks what judges more than the best label.
+func checkProbabilities(t testing.TB, r *Report) {
+	t.Helper()
+	for k, share := range r.TopK {
+		if k == 0 && !near(share, r.Accuracy) || k > 0 && share < r.TopK[k-1] || share > 1 {
+			t.Errorf("top-k %v, accuracy %v", r.TopK, r.Accuracy)
+		}
+	}
+	if !(r.MCC >= -1-1e-12 && r.MCC <= 1+1e-12) {
+		t.Errorf("MCC %v", r.MCC)
+	}
+	curve := r.Coverage.Curve
+	if last := curve[len(curve)-1]; last.Coverage != 1 || !near(last.Risk, 1-r.Accuracy) || len(curve) > maxCurve+1 {
+		t.Errorf("the curve ends at %+v with %d points, accuracy %v", last, len(curve), r.Accuracy)
+	}
+	c := r.Calibration
+	if c == nil {
+		return
+	}
+	rows := 0
+	sum := 0.0
+	for _, b := range c.Bins {
+		rows += b.Rows
+		sum += float64(b.Rows) * math.Abs(b.Accuracy-b.Confidence)
+	}
+	if rows != r.Rows-r.Errors || !near(sum/float64(rows), c.ECE) || len(c.Bins) > Bins {
+		t.Errorf("bins of %d rows, %d answered; their error is %v, ECE %v", rows, r.Rows-r.Errors, sum/float64(rows), c.ECE)
+	}
+	if !(c.ECEInterval[0] >= 0 && c.ECEInterval[0] <= c.ECEInterval[1] && c.ECENoise >= 0 && c.Brier >= 0 && c.Brier <= 2) {
+		t.Errorf("calibration %+v", c)
 	}
 }
 
@@ -244,15 +303,15 @@ func TestJSONOrder(t *testing.T) {
 	}
 	var back struct {
 		Accuracy         float64
-		MacroF1          float64                       `json:"macro_f1"`
-		AccuracyInterval []float64                     `json:"accuracy_interval"`
-		PerClass         map[string]map[string]float64 `json:"per_class"`
+		MacroF1          float64                          `json:"macro_f1"`
+		AccuracyInterval []float64                        `json:"accuracy_interval"`
+		PerClass         map[string]struct{ Support int } `json:"per_class"`
 		Confusion        [][]int
 	}
 	if err := json.Unmarshal(raw, &back); err != nil {
 		t.Fatal(err)
 	}
-	if back.Accuracy != 1 || back.MacroF1 != 1 || len(back.AccuracyInterval) != 2 || back.PerClass["a"]["support"] != 1 || back.Confusion[1][1] != 1 {
+	if back.Accuracy != 1 || back.MacroF1 != 1 || len(back.AccuracyInterval) != 2 || back.PerClass["a"].Support != 1 || back.Confusion[1][1] != 1 {
 		t.Errorf("read back %+v", back)
 	}
 }

@@ -23,6 +23,10 @@ type goldenCase struct {
 	Confusion             [][]int
 	LogLoss               float64 `json:"log_loss"`
 	Confidence            float64
+	WeightedF1            float64 `json:"weighted_f1"`
+	MCC, Brier, ECE, AURC float64
+	AURCError             float64   `json:"aurc_error"`
+	TopK                  []float64 `json:"top_k"`
 }
 
 // TestGolden compares with scikit-learn: see testdata/golden.py.
@@ -66,10 +70,19 @@ func checkGolden(t *testing.T, g goldenCase) {
 	for name, pair := range map[string][2]float64{
 		"accuracy": {r.Accuracy, g.Accuracy}, "macro-F1": {r.MacroF1, g.MacroF1},
 		"log loss": {*r.LogLoss, g.LogLoss}, "mean confidence": {*r.MeanConfidence, g.Confidence},
+		"weighted F1": {r.WeightedF1, g.WeightedF1}, "MCC": {r.MCC, g.MCC}, "Brier": {r.Calibration.Brier, g.Brier}, "ECE": {r.Calibration.ECE, g.ECE},
 	} {
 		if !near(pair[0], pair[1]) {
 			t.Errorf("%s: %v, scikit-learn %v", name, pair[0], pair[1])
 		}
+	}
+	for k, share := range r.TopK {
+		if len(r.TopK) != len(g.TopK) || !near(share, g.TopK[k]) {
+			t.Errorf("top-k %v, scikit-learn %v", r.TopK, g.TopK)
+		}
+	}
+	if math.Abs(r.Coverage.AURC-g.AURC) > 5*g.AURCError+1e-12 {
+		t.Errorf("AURC %v, over random orders %v ± %v", r.Coverage.AURC, g.AURC, g.AURCError)
 	}
 	for i, c := range r.PerClass {
 		if !near(c.Precision, g.Precision[i]) || !near(c.Recall, g.Recall[i]) || !near(c.F1, g.F1[i]) || c.Support != g.Support[i] {

@@ -2,6 +2,7 @@ package eval
 
 import (
 	"math"
+	"slices"
 
 	"cubby/labels"
 )
@@ -10,6 +11,9 @@ import (
 // less counts as having been given this much, so that one sure mistake costs
 // 34.5 nats and not infinity.
 const MinProbability = 1e-15
+
+// maxTop is the largest k of the top-k accuracies.
+const maxTop = 5
 
 // measure turns answers into a report; truth holds the true label's index of
 // each row.
@@ -22,29 +26,30 @@ func measure(set *labels.Set, rows []Row, truth []int, answers []Answer) *Report
 		r.Confusion[i] = make([]int, set.Len())
 		r.PerClass[i].Label = set.Name(i)
 	}
-	var loss, confidence float64
+	list := outcomes(truth, answers)
+	all := newTally(set.Len())
 	for i, a := range answers {
-		r.PerClass[truth[i]].Support++
+		all.add(list[i], 1)
 		if a.Err != nil {
 			r.fail(rows[i], truth[i], a.Err)
 			continue
 		}
-		best, p := a.Distribution.Best()
-		r.Confusion[truth[i]][best]++
-		confidence += p
-		loss -= math.Log(max(a.Distribution[truth[i]], MinProbability))
+		r.Confusion[truth[i]][list[i].best]++
 		if a.Review {
 			r.Review++
 		}
 		if a.Truncated > 0 {
 			r.Truncated++
 		}
+		if a.LabelOnly {
+			r.LabelOnly++
+		}
 	}
-	if answered := float64(r.Rows - r.Errors); answered > 0 {
-		loss, confidence = loss/answered, confidence/answered
-		r.LogLoss, r.MeanConfidence = &loss, &confidence
+	r.count(all)
+	r.f1Intervals(list)
+	if r.LabelOnly == 0 {
+		r.probabilities(list, truth, answers)
 	}
-	r.summarize()
 	return r
 }
 
@@ -54,31 +59,62 @@ func (r *Report) fail(row Row, truth int, err error) {
 	r.Failures = append(r.Failures, Failure{Line: row.Line, Answer: row.Answer, Error: err.Error()})
 }
 
-// summarize derives the figures that follow from the confusion matrix and the
-// supports.
-func (r *Report) summarize() {
-	sum, counted := 0.0, 0
+// count derives the figures that follow from counts of rows.
+func (r *Report) count(t tally) {
 	for i := range r.PerClass {
 		c := &r.PerClass[i]
-		hits := r.Confusion[i][i]
-		for _, row := range r.Confusion {
-			c.Predicted += row[i]
+		c.Support, c.Predicted = t.support[i], t.predicted[i]
+		r.Correct += t.hits[i]
+		c.Precision, c.Recall, c.F1 = ratio(t.hits[i], c.Predicted), ratio(t.hits[i], c.Support), t.f1(i)
+		c.PrecisionInterval, c.RecallInterval = wilson(t.hits[i], c.Predicted), wilson(t.hits[i], c.Support)
+	}
+	r.MacroF1, r.WeightedF1 = t.macro(), t.weighted()
+	r.Accuracy, r.AccuracyInterval = ratio(r.Correct, r.Rows), wilson(r.Correct, r.Rows)
+	r.MCC = r.mcc()
+}
+
+// mcc is R_K of Gorodkin (2004), and 0 where all truths or all predictions are one.
+func (r *Report) mcc() float64 {
+	rows, hits := float64(r.Rows), float64(r.Correct)
+	both, predicted, support := 0.0, float64(r.Errors)*float64(r.Errors), 0.0
+	for _, c := range r.PerClass {
+		p, s := float64(c.Predicted), float64(c.Support)
+		both, predicted, support = both+p*s, predicted+p*p, support+s*s
+	}
+	spread := math.Sqrt((rows*rows - predicted) * (rows*rows - support))
+	if spread == 0 {
+		return 0
+	}
+	return (hits*rows - both) / spread
+}
+
+// probabilities sets the figures that judge more than the best label.
+func (r *Report) probabilities(list []outcome, truth []int, answers []Answer) {
+	ranks := make([]int, min(maxTop, len(r.Labels)))
+	var loss, confidence float64
+	for i, a := range answers {
+		if a.Err != nil {
+			continue
 		}
-		r.Correct += hits
-		c.Precision = ratio(hits, c.Predicted)
-		c.Recall = ratio(hits, c.Support)
-		c.F1 = ratio(2*hits, c.Predicted+c.Support)
-		if c.Support+c.Predicted > 0 {
-			sum += c.F1
-			counted++
+		confidence += list[i].confidence
+		loss -= math.Log(max(a.Distribution[truth[i]], MinProbability))
+		if rank := slices.Index(a.Distribution.Top(len(ranks)), truth[i]); rank >= 0 {
+			ranks[rank]++
 		}
 	}
-	if counted > 0 {
-		r.MacroF1 = sum / float64(counted)
+	r.TopK = make([]float64, len(ranks))
+	within := 0
+	for k, n := range ranks {
+		within += n
+		r.TopK[k] = ratio(within, r.Rows)
 	}
-	r.Accuracy = ratio(r.Correct, r.Rows)
-	low, high := Wilson(r.Correct, r.Rows)
-	r.AccuracyInterval = [2]float64{low, high}
+	if answered := float64(r.Rows - r.Errors); answered > 0 {
+		loss, confidence = loss/answered, confidence/answered
+		r.LogLoss, r.MeanConfidence = &loss, &confidence
+	}
+	r.Calibration = calibration(list, truth, answers)
+	curve := coverage(list)
+	r.Coverage = &curve
 }
 
 func ratio(part, whole int) float64 {
@@ -86,6 +122,11 @@ func ratio(part, whole int) float64 {
 		return 0
 	}
 	return float64(part) / float64(whole)
+}
+
+func wilson(successes, trials int) [2]float64 {
+	low, high := Wilson(successes, trials)
+	return [2]float64{low, high}
 }
 
 // z95 is the 97.5 % quantile of the normal distribution.

@@ -21,14 +21,31 @@ type Report struct {
 	// MacroF1 is the mean F1 of the labels that occur as a truth or as a
 	// prediction; labels that do neither say nothing and are left out.
 	MacroF1 float64 `json:"macro_f1"`
+	// WeightedF1 is the mean F1 of the labels, each weighted by its support.
+	WeightedF1 float64 `json:"weighted_f1"`
+	// The intervals of both are the bootstrap's percentiles at 95 %.
+	MacroF1Interval    [2]float64 `json:"macro_f1_interval"`
+	WeightedF1Interval [2]float64 `json:"weighted_f1_interval"`
+	// MCC is Matthews' correlation coefficient for several classes (Gorodkin, 2004),
+	// in [-1, 1]; a row without an answer counts as predicted to be a class of its own.
+	MCC float64 `json:"mcc"`
+	// TopK has the share of rows whose true label is among the k most probable, for k
+	// from 1; at most five, and none where no probabilities were told.
+	TopK []float64 `json:"top_k"`
 	// LogLoss is the mean of −ln p(true label) over the answered rows, in
 	// nats, a p below MinProbability taken as that; nil if none was answered.
 	LogLoss *float64 `json:"log_loss"`
 	// MeanConfidence is the mean probability of the predicted label over the
 	// answered rows; nil if none was answered.
 	MeanConfidence *float64 `json:"mean_confidence"`
-	Review         int      `json:"review"`    // rows the policy would send to a person
-	Truncated      int      `json:"truncated"` // rows whose end was cut off
+	// Calibration and Coverage are nil where no probabilities were told.
+	Calibration *Calibration `json:"calibration"`
+	Coverage    *Coverage    `json:"coverage"`
+	Review      int          `json:"review"`    // rows the policy would send to a person
+	Truncated   int          `json:"truncated"` // rows whose end was cut off
+	// LabelOnly counts rows answered by a label without probabilities. If there are
+	// any, nothing is said of probabilities.
+	LabelOnly int `json:"label_only"`
 
 	Seconds       float64 `json:"seconds"`
 	RowsPerSecond float64 `json:"rows_per_second"`
@@ -51,6 +68,10 @@ type Class struct {
 	Support   int     `json:"support"`   // rows with this true label
 	Predicted int     `json:"predicted"` // rows predicted as it
 	Errors    int     `json:"errors"`    // rows with this true label and no answer
+	// The intervals hold 95 %: Wilson's of the shares, the bootstrap's percentiles of F1.
+	PrecisionInterval [2]float64 `json:"precision_interval"`
+	RecallInterval    [2]float64 `json:"recall_interval"`
+	F1Interval        [2]float64 `json:"f1_interval"`
 }
 
 // PerClass holds every label's figures in the set's order. Its JSON is an

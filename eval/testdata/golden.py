@@ -10,9 +10,33 @@ import sys
 
 import numpy as np
 import sklearn
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, matthews_corrcoef, precision_recall_fscore_support
 
 FAILED = -1
+BINS = 15
+
+
+def ece(confidence, right):
+    """Over bins of equally many rows, the surest first; equal confidences share a bin."""
+    order = np.argsort(-confidence, kind="stable")
+    confidence, right = confidence[order], right[order]
+    ends = [i + 1 for i in range(len(right)) if i + 1 == len(right) or confidence[i] != confidence[i + 1]]
+    total, start = 0.0, 0
+    while start < len(right):
+        full = (start * BINS // len(right) + 1) * len(right) / BINS
+        end = min(e for e in ends if e >= full or e == len(right))
+        total += abs(confidence[start:end].sum() - right[start:end].sum())
+        start = end
+    return total / len(right)
+
+
+def aurc(confidence, right, rng):
+    """The mean over 4,000 random orders of the equal confidences, a failed row's being below all others."""
+    risks = []
+    for _ in range(4000):
+        order = np.lexsort((rng.random(len(right)), -confidence))
+        risks.append((np.cumsum(~right[order]) / np.arange(1, len(right) + 1)).mean())
+    return float(np.mean(risks)), float(np.std(risks) / np.sqrt(len(risks)))
 
 
 def case(name, rng, classes, rows, occurring, skill, failures=0.0):
@@ -31,6 +55,11 @@ def case(name, rng, classes, rows, occurring, skill, failures=0.0):
     matrix = np.zeros((classes, classes), int)
     if ok.any():
         matrix = confusion_matrix(truth[ok], pred[ok], labels=every)
+    truths = np.eye(classes)[truth]
+    confidence = np.where(failed, -1, p.max(1))
+    # Of equal probabilities the first label goes before the others.
+    ranks = np.argsort(-p, axis=1, kind="stable").argsort(1)[np.arange(rows), truth]
+    area, area_error = aurc(confidence, pred == truth, rng)
     return {
         "name": name,
         "classes": classes,
@@ -45,6 +74,13 @@ def case(name, rng, classes, rows, occurring, skill, failures=0.0):
         "confusion": matrix.tolist(),
         "log_loss": log_loss(truth[ok], p[ok], labels=every),
         "confidence": p[ok].max(1).mean(),
+        "weighted_f1": f1_score(truth, pred, labels=every, average="weighted", zero_division=0),
+        "mcc": matthews_corrcoef(truth, pred),
+        "brier": ((p[ok] - truths[ok]) ** 2).sum(1).mean(),
+        "ece": ece(p[ok].max(1), (pred == truth)[ok]),
+        "aurc": area,
+        "aurc_error": area_error,
+        "top_k": [((ranks < k + 1) & ok).mean() for k in range(min(5, classes))],
     }
 
 
