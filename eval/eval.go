@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cubby/labels"
@@ -48,6 +49,10 @@ type Row struct {
 type Options struct {
 	Batch    int                   // texts a call; 0 means DefaultBatch
 	Progress func(done, total int) // called after each batch, where set
+	// Answered are the answers that an earlier run had to the first rows.
+	Answered []Answer
+	// Save keeps the answers of a batch, where set.
+	Save func([]Row, []Answer) error
 }
 
 // Run classifies all rows and reports. Model, Artifact and Scoring of the
@@ -65,8 +70,9 @@ func Run(ctx context.Context, c Classifier, set *labels.Set, rows []Row, opts Op
 	elapsed := time.Since(start).Seconds()
 	report := measure(set, rows, truth, answers)
 	report.Seconds = elapsed
+	report.Resumed = len(opts.Answered)
 	if elapsed > 0 {
-		report.RowsPerSecond = float64(len(rows)) / elapsed
+		report.RowsPerSecond = float64(len(rows)-report.Resumed) / elapsed
 	}
 	return report, nil
 }
@@ -76,14 +82,19 @@ func classifyAll(ctx context.Context, c Classifier, set *labels.Set, rows []Row,
 	if batch <= 0 {
 		batch = DefaultBatch
 	}
-	answers := make([]Answer, 0, len(rows))
-	for from := 0; from < len(rows); from += batch {
+	answers := slices.Grow(slices.Clone(opts.Answered), len(rows)-len(opts.Answered))
+	for from := len(answers); from < len(rows); from += batch {
 		part := rows[from:min(from+batch, len(rows))]
 		got, err := classify(ctx, c, set, part)
 		if err != nil {
 			return nil, fmt.Errorf("lines %d to %d: %w", part[0].Line, part[len(part)-1].Line, err)
 		}
 		answers = append(answers, got...)
+		if opts.Save != nil {
+			if err := opts.Save(part, got); err != nil {
+				return nil, err
+			}
+		}
 		if opts.Progress != nil {
 			opts.Progress(len(answers), len(rows))
 		}

@@ -10,6 +10,8 @@ type Report struct {
 	Model    string `json:"model"`
 	Artifact string `json:"artifact"` // digest of what answered: "sha256:…"
 	Scoring  string `json:"scoring"`
+	Engine   string `json:"engine"`
+	Dataset  string `json:"dataset"` // see DatasetDigest
 
 	Rows    int `json:"rows"`
 	Errors  int `json:"errors"` // rows without an answer; each counts as wrong
@@ -47,6 +49,7 @@ type Report struct {
 	// any, nothing is said of probabilities.
 	LabelOnly int `json:"label_only"`
 
+	Resumed       int     `json:"resumed"` // rows that an earlier run answered
 	Seconds       float64 `json:"seconds"`
 	RowsPerSecond float64 `json:"rows_per_second"`
 
@@ -86,19 +89,22 @@ func (p PerClass) MarshalJSON() ([]byte, error) {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		for j, part := range []any{c.Label, c} {
-			if j > 0 {
-				b.WriteByte(':')
-			}
-			raw, err := json.Marshal(part)
-			if err != nil {
-				return nil, err
-			}
-			b.Write(raw)
+		if err := appendJSON(&b, c.Label); err != nil {
+			return nil, err
+		}
+		b.WriteByte(':')
+		if err := appendJSON(&b, c); err != nil {
+			return nil, err
 		}
 	}
 	b.WriteByte('}')
 	return b.Bytes(), nil
+}
+
+func appendJSON(b *bytes.Buffer, v any) error {
+	raw, err := json.Marshal(v)
+	b.Write(raw)
+	return err
 }
 
 // Failure is a row that got no answer.

@@ -11,7 +11,7 @@ const (
 	// minResamples bounds from below how few do for a large test set, whose
 	// intervals are narrow; maxDraws is where it begins.
 	minResamples = 200
-	maxDraws     = 100_000_000
+	maxDraws     = 30_000_000
 	// seed makes every run draw the same rows.
 	seed = 20_250_219
 )

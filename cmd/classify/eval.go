@@ -3,16 +3,29 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
 
 	"cubby/eval"
 	"cubby/internal/rows"
+	"cubby/runtime/engine"
 )
 
+func (p *program) evalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "predictions", Usage: "keep every answer in `FILE`, as lines of JSON; the same command goes on with a file that is not whole", TakesFile: true, Local: true, Destination: &p.predictions},
+		&cli.StringFlag{Name: "platform", Usage: "write the figures to `FILE` in the form of distil labs' platform", TakesFile: true, Local: true, Destination: &p.platform},
+	}
+}
+
 // eval measures the target on the labelled rows of -data.
-func (p *program) eval(ctx context.Context, args []string) (err error) {
+func (p *program) eval(ctx context.Context, args []string) error {
 	if err := onlyFlags("eval", args); err != nil {
 		return err
 	}
@@ -20,17 +33,16 @@ func (p *program) eval(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	t, err := p.open(ctx)
+	report, err := p.evaluate(ctx, evalRows(list))
 	if err != nil {
 		return err
 	}
-	defer closing(t, &err)
-	report, err := eval.Run(ctx, t, t.Facts().Labels, evalRows(list), eval.Options{Progress: p.progress()})
-	if err != nil {
-		return fmt.Errorf("%s: %w", p.data, err)
+	if p.platform != "" {
+		metrics, err := report.PlatformMetrics()
+		if err := errors.Join(err, os.WriteFile(p.platform, metrics, 0o644)); err != nil {
+			return err
+		}
 	}
-	f := t.Facts()
-	report.Model, report.Artifact, report.Scoring = f.Model, f.Artifact, f.Scoring
 	if p.json {
 		err = writeJSON(p.stdout, report)
 	} else {
@@ -40,6 +52,42 @@ func (p *program) eval(ctx context.Context, args []string) (err error) {
 		err = fmt.Errorf("%w: %d of %d", errPartial, report.Errors, report.Rows)
 	}
 	return err
+}
+
+// evaluate runs the rows through the target.
+func (p *program) evaluate(ctx context.Context, list []eval.Row) (report *eval.Report, err error) {
+	t, err := p.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer closing(t, &err)
+	f := t.Facts()
+	header := eval.PredictionsHeader{
+		Model: f.Model, Artifact: f.Artifact, Scoring: f.Scoring, Engine: engineName(f.Engine), Dataset: eval.DatasetDigest(list), Rows: len(list),
+	}
+	opts := eval.Options{Progress: p.progress()}
+	if p.predictions != "" {
+		if _, err := eval.Truth(f.Labels, list); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.data, err)
+		}
+		kept, err := openPredictions(p.predictions, f.Labels, list, header)
+		if err != nil {
+			return nil, err
+		}
+		defer closing(kept, &err)
+		opts.Answered, opts.Save = kept.answered, kept.save
+	}
+	if report, err = eval.Run(ctx, t, f.Labels, list, opts); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.data, err)
+	}
+	report.Model, report.Artifact, report.Scoring = header.Model, header.Artifact, header.Scoring
+	report.Engine, report.Dataset = header.Engine, header.Dataset
+	return report, nil
+}
+
+// engineName is an engine with what its answers' last digits depend on.
+func engineName(e engine.Info) string {
+	return strings.Join(slices.DeleteFunc([]string{e.Engine, e.Kernel, e.Precision}, func(s string) bool { return s == "" }), " ")
 }
 
 func evalRows(list []rows.Row) []eval.Row {

@@ -37,6 +37,8 @@ type program struct {
 
 	topK int // classify
 
+	predictions, platform string // eval
+
 	clients, batch, passes int // bench
 	duration               time.Duration
 
@@ -111,6 +113,7 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 		Commands: []*cli.Command{
 			{
 				Name: "eval", Usage: "measure accuracy on labelled rows (columns question,answer)",
+				Flags:  p.evalFlags(),
 				Action: act(p.eval), OnUsageError: usage, HideHelpCommand: true,
 			},
 			{

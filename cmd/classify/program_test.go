@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"cubby/eval"
 	"cubby/internal/load"
 	"cubby/internal/workload"
 	"cubby/labels"
@@ -211,23 +214,27 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("disk full
 func TestEvalReport(t *testing.T) {
 	const labelled = "question,answer\na1,alpha\na2,beta\nb1,beta\n,beta\n"
 	out, _, code := start(t.Context(), newFake(t), labelled, "eval", "-data", "-")
-	want := `model       fake  sha256:0
-scoring     constrained
-rows        4, 1 without an answer, counted as wrong
-accuracy    0.5000  (2 of 4; 95 % interval 0.1500 to 0.8500)
-macro-F1    0.5833
-log loss    0.7890
-confidence  0.6667 on average
-review      1 of 4 rows are below the threshold
-truncated   1 of 4 rows lost their end
+	want := `model        fake  sha256:0
+scoring      constrained
+rows         4, 1 without an answer, counted as wrong
+accuracy     0.5000  (2 of 4; 95 % interval 0.1500 to 0.8500)
+macro-F1     0.5833  (interval 0.0000 to 1.0000); weighted 0.5417
+MCC          0.3873
+top 3        0.7500 have the true label among the best 3; 0.7500 among 2
+log loss     0.7890
+confidence   0.6667 on average
+calibration  Brier 0.5521; ECE 0.3333 (interval 0.0000 to 0.5833), no more than chance gives without fault (0.6667)
+risk         0.4583 is the area under risk by coverage
+review       1 of 4 rows are below the threshold
+truncated    1 of 4 rows lost their end
 `
 	if code != exitPartial || !strings.HasPrefix(out, want) {
 		t.Errorf("code %d, got\n%s\nwant it to begin\n%s", code, out, want)
 	}
-	table := `   label     precision  recall     F1  support
-1  alpha         0.500   1.000  0.667        1
-2  beta          1.000   0.333  0.500        3
-3  日本` + "\ufffd" + `[2J      0.000   0.000  0.000        0
+	table := `   label     precision  recall     F1      F1 95 %  support
+1  alpha         0.500   1.000  0.667  0.000-1.000        1
+2  beta          1.000   0.333  0.500  0.000-1.000        3
+3  日本` + "\ufffd" + `[2J      0.000   0.000  0.000  0.000-1.000        0
 
 confusion (row: true label, column: predicted)
    1  2  3  none
@@ -241,6 +248,51 @@ line  true label  error
 `
 	if !strings.HasSuffix(out, table) {
 		t.Errorf("got\n%s\nwant it to end\n%s", out, table)
+	}
+}
+
+// An evaluation that stopped goes on behind its last whole answer, and its report is
+// that of one run.
+func TestEvalGoesOn(t *testing.T) {
+	var rows strings.Builder
+	rows.WriteString("question,answer\n")
+	for i := range 3 * eval.DefaultBatch {
+		fmt.Fprintf(&rows, "a%d,%s\n", i, []string{"alpha", "beta"}[i%2])
+	}
+	file := filepath.Join(t.TempDir(), "p.jsonl")
+	args := []string{"eval", "-data", "-", "-predictions", file, "-json"}
+	whole, errs, code := start(t.Context(), newFake(t), rows.String(), args...)
+	if code != exitOK {
+		t.Fatal(errs)
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kept := range []int{len(want) - 1, len(want) / 2, bytes.IndexByte(want, '\n') + 1} {
+		if err := os.WriteFile(file, want[:kept], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		b := newFake(t)
+		out, errs, code := start(t.Context(), b, rows.String(), args...)
+		if code != exitOK {
+			t.Fatal(errs)
+		}
+		asked := 0
+		for _, r := range b.requests {
+			asked += len(r.Texts)
+		}
+		if missing := 3*eval.DefaultBatch + 1 - bytes.Count(want[:kept], []byte("\n")); asked != missing {
+			t.Errorf("%d texts were asked, %d were missing", asked, missing)
+		}
+		if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("the file holds %d bytes, %d before: %v", len(got), len(want), err)
+		}
+		before, _, _ := strings.Cut(whole, `"resumed"`)
+		after, _, _ := strings.Cut(out, `"resumed"`)
+		if before != after {
+			t.Errorf("%s\nin one run\n%s", after, before)
+		}
 	}
 }
 

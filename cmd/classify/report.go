@@ -45,12 +45,21 @@ func summary(r *eval.Report) string {
 		rows += fmt.Sprintf(", %d without an answer, counted as wrong", r.Errors)
 	}
 	t.add("rows", rows)
-	t.add("accuracy", fmt.Sprintf("%.4f  (%d of %d; 95 %% interval %.4f to %.4f)",
-		r.Accuracy, r.Correct, r.Rows, r.AccuracyInterval[0], r.AccuracyInterval[1]))
-	t.add("macro-F1", fmt.Sprintf("%.4f", r.MacroF1))
+	t.add("accuracy", fmt.Sprintf("%.4f  (%d of %d; 95 %% %s)", r.Accuracy, r.Correct, r.Rows, interval(r.AccuracyInterval)))
+	t.add("macro-F1", fmt.Sprintf("%.4f  (%s); weighted %.4f", r.MacroF1, interval(r.MacroF1Interval), r.WeightedF1))
+	t.add("MCC", fmt.Sprintf("%.4f", r.MCC))
+	if len(r.TopK) > 1 {
+		t.add("top "+strconv.Itoa(len(r.TopK)), fmt.Sprintf("%.4f have the true label among the best %d; %.4f among 2", r.TopK[len(r.TopK)-1], len(r.TopK), r.TopK[1]))
+	}
 	if r.LogLoss != nil {
 		t.add("log loss", fmt.Sprintf("%.4f", *r.LogLoss))
 		t.add("confidence", fmt.Sprintf("%.4f on average", *r.MeanConfidence))
+	}
+	if c := r.Calibration; c != nil {
+		t.add("calibration", fmt.Sprintf("Brier %.4f; ECE %.4f (%s), %s", c.Brier, c.ECE, interval(c.ECEInterval), besideNoise(c)))
+	}
+	if r.Coverage != nil {
+		t.add("risk", fmt.Sprintf("%.4f is the area under risk by coverage", r.Coverage.AURC))
 	}
 	if r.Review > 0 {
 		t.add("review", fmt.Sprintf("%d of %d rows are below the threshold", r.Review, r.Rows))
@@ -62,12 +71,23 @@ func summary(r *eval.Report) string {
 	return t.String()
 }
 
+func interval(i [2]float64) string { return fmt.Sprintf("interval %.4f to %.4f", i[0], i[1]) }
+
+// besideNoise says whether a calibration error shows a fault.
+func besideNoise(c *eval.Calibration) string {
+	if c.ECE <= c.ECENoise {
+		return fmt.Sprintf("no more than chance gives without fault (%.4f)", c.ECENoise)
+	}
+	return fmt.Sprintf("more than chance gives without fault (%.4f)", c.ECENoise)
+}
+
 func classTable(r *eval.Report) string {
-	t := table{right: []bool{true, false, true, true, true, true}}
-	t.add("", "label", "precision", "recall", "F1", "support")
+	t := table{right: []bool{true, false, true, true, true, true, true}}
+	t.add("", "label", "precision", "recall", "F1", "F1 95 %", "support")
 	for i, c := range r.PerClass {
 		t.add(strconv.Itoa(i+1), shorten(clean(c.Label), labelWidth),
-			fmt.Sprintf("%.3f", c.Precision), fmt.Sprintf("%.3f", c.Recall), fmt.Sprintf("%.3f", c.F1), strconv.Itoa(c.Support))
+			fmt.Sprintf("%.3f", c.Precision), fmt.Sprintf("%.3f", c.Recall), fmt.Sprintf("%.3f", c.F1),
+			fmt.Sprintf("%.3f-%.3f", c.F1Interval[0], c.F1Interval[1]), strconv.Itoa(c.Support))
 	}
 	return t.String()
 }
