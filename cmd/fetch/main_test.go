@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"cubby/internal/download"
 	"cubby/internal/libraries"
@@ -133,12 +131,11 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// An import is killed up to maxKills times, fewer where that would take longer
-// than killBudget.
+// importKills is how often an import is killed, and an installation of libraries;
+// that many times, and importMidst times with something begun.
 const (
-	minKills   = 5
-	maxKills   = 20
-	killBudget = 15 * time.Second
+	importKills = 20
+	importMidst = 5
 )
 
 // Killed at any moment, an import leaves nothing visible or all of it, and the
@@ -148,42 +145,39 @@ func TestKilledImport(t *testing.T) {
 	pack := filepath.Join(dir, "package.tar")
 	writePackage(t, pack)
 	store := models.NewStore(filepath.Join(dir, "store"))
-	run := func(kill time.Duration) error {
-		cmd := exec.Command(os.Args[0], "import", pack, "-name", "a")
-		cmd.Env = append(os.Environ(), asProgram+"=1", models.HomeVariable+"="+store.Root())
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if kill > 0 {
-			time.Sleep(kill)
-			_ = cmd.Process.Kill() // it may be done already
-		}
-		return cmd.Wait()
-	}
-	start := time.Now()
-	if err := run(0); err != nil {
-		t.Fatal(err)
-	}
-	whole := time.Since(start)
-	seen := map[bool]int{}
-	for n := 0; n < maxKills && (n < minKills || time.Since(start) < killBudget); n++ {
-		if err := os.RemoveAll(store.Root()); err != nil {
-			t.Fatal(err)
-		}
-		err := run(time.Duration(rand.Int64N(int64(whole))) + 1)
-		there := checkWhole(t, store)
-		if err == nil && !there {
+	killedAnew(t, newKilling(t, store.Root(), "import", pack, "-name", "a"), func() bool { return checkWhole(t, store) })
+}
+
+// killedAnew kills the program, each time beginning with an empty store. There
+// reports whether all is there, and fails the test if a part is.
+func killedAnew(t *testing.T, k *killing, there func() bool) {
+	t.Helper()
+	finished := func() {
+		if !there() {
 			t.Error("it reported success and installed nothing")
 		}
-		seen[there]++
 	}
-	t.Logf("an import takes %v; killed, it had installed nothing %d times, everything %d times", whole, seen[false], seen[true])
-	if seen[false] == 0 {
-		t.Error("no kill came before the end: this test tests nothing")
+	k.finish()
+	finished()
+	var kills, midst, whole int
+	for kills < importKills || midst < importMidst {
+		if err := os.RemoveAll(k.root); err != nil {
+			t.Fatal(err)
+		}
+		if !k.kill() {
+			finished()
+			continue
+		}
+		kills++
+		if there() {
+			whole++
+		} else if k.progress() > 0 {
+			midst++
+		}
 	}
-	if err := run(0); err != nil || !checkWhole(t, store) {
-		t.Errorf("the import after the kills: %v", err)
-	}
+	t.Logf("killed %d times, %d in the midst and %d with everything installed; %d runs ended before", kills, midst, whole, k.early)
+	k.finish()
+	finished()
 }
 
 // checkWhole reports whether the model is there, and fails the test if it is

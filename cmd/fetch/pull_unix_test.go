@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -42,100 +41,6 @@ func paced(served *atomic.Int64, pause time.Duration) func(http.Handler) http.Ha
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(slowly{w, served, pause}, r) })
 	}
-}
-
-// The program is killed at random instants of pulls, from the first request to the
-// end of the import, and started again until the model is there: whole, with nothing
-// left beside it, and with little downloaded twice.
-func TestPullKilled(t *testing.T) {
-	kills := 30
-	if testing.Short() {
-		kills = 5
-	}
-	var served atomic.Int64
-	packages := demoPackages(t)
-	p := newPulling(t, localplatform.Options{Packages: packages}, paced(&served, 2*time.Millisecond))
-	info, err := os.Stat(filepath.Join(packages, "demo", "gguf.tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := p.platform.Models()[0].ID
-	start := func(kill time.Duration) error {
-		cmd := exec.Command(os.Args[0], "pull", id, "-as", "sorted")
-		cmd.Env = append(os.Environ(), asProgram+"=1", models.HomeVariable+"="+p.store.Root())
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if kill > 0 {
-			defer time.AfterFunc(kill, func() { _ = cmd.Process.Kill() }).Stop()
-		}
-		err := cmd.Wait()
-		if err != nil && cmd.ProcessState.ExitCode() >= 0 {
-			t.Fatalf("it failed without being killed: %v\n%s", err, out.String())
-		}
-		return err
-	}
-	begun := time.Now()
-	if err := start(0); err != nil {
-		t.Fatal(err)
-	}
-	whole := time.Since(begun)
-	p.whole("sorted")
-	once := served.Swap(0)
-	killed, pulls, worst := 0, 0, 0.0
-	during := map[string]int{}
-	for killed < kills {
-		if err := os.RemoveAll(p.store.Root()); err != nil {
-			t.Fatal(err)
-		}
-		served.Store(0)
-		for n := 0; ; n++ {
-			after := time.Duration(0)
-			if killed < kills && n < 6 {
-				after = time.Duration(rand.Int64N(int64(whole))) + 1
-			}
-			begun := time.Now()
-			if start(after) == nil {
-				if n == 0 {
-					whole = min(whole, time.Since(begun)) // the first one may have been slow
-				}
-				break
-			}
-			killed++
-			during[p.phase()]++
-			if err := p.store.Verify("sorted"); err == nil {
-				during["installed"]++
-			}
-		}
-		pulls++
-		p.whole("sorted")
-		ratio := float64(served.Load()) / float64(info.Size())
-		worst = max(worst, ratio)
-		if ratio >= 1.5 {
-			t.Errorf("%d bytes were served of a package of %d", served.Load(), info.Size())
-		}
-	}
-	t.Logf("a pull takes %v and %d bytes; killed %d times in %d pulls: %v; at most %.2f times the size was served", whole, once, killed, pulls, during, worst)
-}
-
-// phase is how far a killed pull had come.
-func (p *pulling) phase() string {
-	work, _ := filepath.Glob(filepath.Join(p.store.Root(), "staging", "pull-*"))
-	if len(work) == 0 {
-		return "before or behind"
-	}
-	if _, err := os.Stat(filepath.Join(work[0], "store")); err == nil {
-		return "importing"
-	}
-	if tars, _ := filepath.Glob(filepath.Join(work[0], "*.tar")); len(tars) > 0 {
-		return "downloaded"
-	}
-	if parts, _ := filepath.Glob(filepath.Join(work[0], ".*.part-*")); len(parts) > 0 {
-		return "downloading"
-	}
-	return "asking"
 }
 
 // Two processes that pull the same model do it once.

@@ -5,19 +5,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"cubby/internal/libraries"
 	"cubby/internal/libraries/librariestest"
-	"cubby/models"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -71,18 +67,6 @@ func TestKilledRuntime(t *testing.T) {
 	if err := errors.Join(w.Close(), os.WriteFile(pack, buf.Bytes(), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	run := func(kill time.Duration) error {
-		cmd := exec.Command(os.Args[0], "runtime", pack)
-		cmd.Env = append(os.Environ(), asProgram+"=1", models.HomeVariable+"="+home)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if kill > 0 {
-			time.Sleep(kill)
-			_ = cmd.Process.Kill() // it may be done already
-		}
-		return cmd.Wait()
-	}
 	whole := func() bool {
 		r, err := libraries.Find(home, "")
 		if errors.Is(err, libraries.ErrNone) {
@@ -93,34 +77,7 @@ func TestKilledRuntime(t *testing.T) {
 		}
 		return true
 	}
-	if err := run(0); err != nil || !whole() {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(home); err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	if err := run(0); err != nil { // the second time tells how long one takes
-		t.Fatal(err)
-	}
-	takes, seen := time.Since(start), map[bool]int{}
-	for range maxKills {
-		if err := os.RemoveAll(home); err != nil {
-			t.Fatal(err)
-		}
-		err := run(time.Duration(rand.Int64N(int64(takes))) + 1)
-		if err == nil && !whole() {
-			t.Error("it reported success and installed nothing")
-		}
-		seen[whole()]++
-	}
-	t.Logf("it takes %v; killed, it had installed nothing %d times, everything %d times", takes, seen[false], seen[true])
-	if seen[false] == 0 {
-		t.Error("no kill came before the end: this test tests nothing")
-	}
-	if err := run(0); err != nil || !whole() {
-		t.Errorf("the installation after the kills: %v", err)
-	}
+	killedAnew(t, newKilling(t, home, "runtime", pack), whole)
 }
 
 // A signal ends a download at once, and leaves nothing.
