@@ -22,12 +22,22 @@ const headTensor = "cls.output.weight"
 // stand behind those of the output matrix, as entries of the vocabulary that no
 // text has: the logits of those are the class scores.
 func WriteGGUF(w io.Writer, ck Checkpoint, headAsTokens bool) error {
-	g := ggufWriter{ck: ck, cfg: ck.Config(), headAsTokens: headAsTokens}
+	g := ggufWriter{ck: ck, cfg: ck.Config(), headAsTokens: headAsTokens, tokenizer: []gguf.Meta{{Key: "tokenizer.ggml.model", Value: "none"}}}
+	return g.write(w)
+}
+
+// WriteGGUFModel is WriteGGUF with the metadata of a tokenizer.
+func WriteGGUFModel(w io.Writer, ck Checkpoint, tokenizer []gguf.Meta) error {
+	g := ggufWriter{ck: ck, cfg: ck.Config(), tokenizer: tokenizer}
+	return g.write(w)
+}
+
+func (g *ggufWriter) write(w io.Writer) error {
 	if err := g.describe(); err != nil {
 		return fmt.Errorf("gguf: %w", err)
 	}
 	for _, name := range g.names() {
-		if t, ok := ck.Tensor(name); ok {
+		if t, ok := g.ck.Tensor(name); ok {
 			g.tensors = append(g.tensors, g.tensor(name, t))
 		}
 	}
@@ -38,6 +48,7 @@ type ggufWriter struct {
 	ck           Checkpoint
 	cfg          Config
 	headAsTokens bool
+	tokenizer    []gguf.Meta
 	meta         []gguf.Meta
 	tensors      []gguf.Content
 }
@@ -48,7 +59,7 @@ func (g *ggufWriter) set(key string, value any) {
 
 func (g *ggufWriter) describe() error {
 	c := &g.cfg
-	g.meta = []gguf.Meta{{Key: "general.architecture", Value: c.Architecture}, {Key: "tokenizer.ggml.model", Value: "none"}}
+	g.meta = []gguf.Meta{{Key: "general.architecture", Value: c.Architecture}}
 	vocab := c.Vocab
 	if g.headAsTokens {
 		vocab += len(c.Classes)
@@ -64,7 +75,8 @@ func (g *ggufWriter) describe() error {
 	}
 	g.set("attention.layer_norm_rms_epsilon", float32(c.NormEpsilon))
 	g.set("rope.freq_base", float32(c.RopeBase))
-	slices.SortFunc(g.meta[2:], func(a, b gguf.Meta) int { return strings.Compare(a.Key, b.Key) }) // the same bytes each time
+	slices.SortFunc(g.meta[1:], func(a, b gguf.Meta) int { return strings.Compare(a.Key, b.Key) }) // the same bytes each time
+	g.meta = append(g.meta, g.tokenizer...)
 	if err := g.window(); err != nil {
 		return err
 	}

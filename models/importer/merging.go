@@ -19,20 +19,17 @@ import (
 	"cubby/models"
 	"cubby/models/checkpoint"
 	"cubby/models/lora"
+	"cubby/models/safetensors"
 )
 
 const (
 	adapterConfigName  = "adapter_config.json"
 	adapterWeightsName = "adapter_model.safetensors"
 	weightsName        = "model.safetensors"
-	indexName          = "model.safetensors.index.json"
 	platformConfigName = "config.yaml"
 	generativeTask     = "CAUSAL_LM"
 	classifierTask     = "SEQ_CLS"
 )
-
-// maxShards is the most files that a base's weights may be split over.
-const maxShards = 1000
 
 // merging is an adapter on its way into its base.
 type merging struct {
@@ -175,7 +172,7 @@ func (p *pack) plan(f *form) error {
 		f.kind = models.SequenceClassifier
 	}
 	b := lora.Base{Tied: checkpoint.HFTied(g.config), Classifier: f.config.isClassifier()}
-	names, err := weightFiles(g.base)
+	names, err := safetensors.Files(g.base)
 	if err != nil {
 		return err
 	}
@@ -245,58 +242,6 @@ func (p *pack) choose(g *merging) error {
 		return fmt.Errorf("it has no %s", tokenizerName)
 	}
 	return nil
-}
-
-// weightFiles lists the files of a base's weights: by its index, the one of the
-// usual name, or all.
-func weightFiles(dir string) ([]string, error) {
-	data, err := readSmall(filepath.Join(dir, indexName), indexName, maxJSON)
-	if err == nil {
-		return indexed(data)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if _, err := os.Stat(filepath.Join(dir, weightsName)); err == nil {
-		return []string{weightsName}, nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if path.Ext(e.Name()) == ".safetensors" && !inAdapter(e.Name()) {
-			names = append(names, e.Name())
-		}
-	}
-	if len(names) == 0 {
-		return nil, errors.New("it has no .safetensors files")
-	}
-	return names, nil
-}
-
-// indexed lists the shards that an index names.
-func indexed(data []byte) ([]string, error) {
-	var index struct {
-		Map map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("%s: %w", indexName, err)
-	}
-	var names []string
-	for _, name := range index.Map {
-		if path.Ext(name) != ".safetensors" || strings.ContainsAny(name, `/\:`) || !fs.ValidPath(name) {
-			return nil, fmt.Errorf("%s names %.80q, which is no file beside it", indexName, name)
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	if len(names) == 0 || len(names) > maxShards {
-		return nil, fmt.Errorf("%s names %d files", indexName, len(names))
-	}
-	return names, nil
 }
 
 // untied says in a config.json that the output matrix is not the embedding.

@@ -9,6 +9,7 @@ import (
 
 	"cubby/models"
 	"cubby/models/gguf"
+	"cubby/models/tokenizer"
 )
 
 // voice is how a model is spoken to: its chat template and special tokens.
@@ -64,7 +65,7 @@ func (p *pack) ggufVoice(name string) (v voice, err error) {
 }
 
 func (p *pack) hfVoice() (v voice, err error) {
-	var c tokenizerConfig
+	var c tokenizer.Config
 	if err := p.stagedJSON(tokenizerConfigName, &c); err != nil {
 		return v, err
 	}
@@ -138,15 +139,9 @@ func (p *pack) rawPrompt(f form) (models.Prompt, error) {
 	if err != nil {
 		return models.Prompt{}, err
 	}
-	var t struct {
-		PostProcessor *processor `json:"post_processor"`
+	before, after, err := tokenizer.Around(data)
+	if err != nil {
+		return models.Prompt{}, err
 	}
-	if err := json.Unmarshal(data, &t); err != nil {
-		return models.Prompt{}, fmt.Errorf("%s: %w", tokenizerName, err)
-	}
-	if t.PostProcessor == nil {
-		return models.Prompt{}, nil
-	}
-	before, after := t.PostProcessor.around()
 	return models.Prompt{Prefix: before, Suffix: after}, nil
 }

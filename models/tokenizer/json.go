@@ -84,18 +84,26 @@ func FromJSON(data []byte) (*Tokenizer, error) { return FromJSONWithin(data, max
 // tokens behind them are left out. Gemma's tokenizer has one for images, which its
 // text models have no row for.
 func FromJSONWithin(data []byte, rows int) (*Tokenizer, error) {
-	var f file
-	if err := strict(data, &f); err != nil {
+	f, err := readFile(data, rows)
+	if err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
-	}
-	if rows < maxTokens {
-		f.AddedTokens = slices.DeleteFunc(f.AddedTokens, func(a sugarme.TokenConfig) bool { return a.Id >= int64(rows) })
 	}
 	t, err := f.build()
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
 	}
 	return t, nil
+}
+
+func readFile(data []byte, rows int) (*file, error) {
+	var f file
+	if err := strict(data, &f); err != nil {
+		return nil, err
+	}
+	if rows < maxTokens {
+		f.AddedTokens = slices.DeleteFunc(f.AddedTokens, func(a sugarme.TokenConfig) bool { return a.Id >= int64(rows) })
+	}
+	return &f, nil
 }
 
 // strict decodes one JSON value and refuses fields it does not know.

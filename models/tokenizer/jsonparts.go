@@ -32,7 +32,7 @@ type pattern struct {
 }
 
 // patterns are the Split patterns that have a scanner, by their exact text.
-var patterns = map[string]scanner{patternLlama3: scanLlama3, patternQwen2: scanQwen2, patternQwen35: scanQwen35}
+var patterns = map[string]step{patternLlama3: stepLlama3, patternQwen2: stepQwen2, patternQwen35: stepQwen35}
 
 // readPreTokenizer reads a ByteLevel pre-tokeniser, alone or as the last of a
 // Sequence with Digits and Split before it.
@@ -70,41 +70,41 @@ func (p *preTokenizer) add(c *part) error {
 		if c.IndividualDigits == nil || !*c.IndividualDigits {
 			return errors.New("only individual_digits is supported")
 		}
-		p.scanners = append(p.scanners, scanDigits)
+		p.steps = append(p.steps, stepDigits)
 	case "Split":
-		scan, err := c.splitScanner()
+		split, err := c.splitStep()
 		if err != nil {
 			return err
 		}
-		p.scanners = append(p.scanners, scan)
+		p.steps = append(p.steps, split)
 	case "ByteLevel":
 		if c.AddPrefixSpace == nil {
 			return errors.New("add_prefix_space is missing")
 		}
 		p.prefixSpace = *c.AddPrefixSpace
-		scan := scanAll
+		last := stepAll
 		if c.UseRegex == nil || *c.UseRegex { // files older than the option have the pattern
-			scan = scanGPT2
+			last = stepGPT2
 		}
-		p.scanners = append(p.scanners, scan)
+		p.steps = append(p.steps, last)
 	default:
 		return fmt.Errorf("type %q is not supported: known are Sequence, Digits, Split, ByteLevel", c.Type)
 	}
 	return nil
 }
 
-func (c *part) splitScanner() (scanner, error) {
+func (c *part) splitStep() (step, error) {
 	if c.Behavior != "Isolated" || c.Invert == nil || *c.Invert {
-		return nil, fmt.Errorf("behavior %q is not supported: only Isolated and not inverted is", c.Behavior)
+		return 0, fmt.Errorf("behavior %q is not supported: only Isolated and not inverted is", c.Behavior)
 	}
 	if c.Pattern == nil || c.Pattern.Regex == "" {
-		return nil, errors.New("only a Regex pattern is supported")
+		return 0, errors.New("only a Regex pattern is supported")
 	}
-	scan, ok := patterns[c.Pattern.Regex]
+	split, ok := patterns[c.Pattern.Regex]
 	if !ok {
-		return nil, fmt.Errorf("pattern %.200q is not known: supported are those of Llama 3 and Qwen 2", c.Pattern.Regex)
+		return 0, fmt.Errorf("pattern %.200q is not known: supported are those of Llama 3 and Qwen 2", c.Pattern.Regex)
 	}
-	return scan, nil
+	return split, nil
 }
 
 // readNormalizer tells whether the normaliser is NFC; none is the other choice.

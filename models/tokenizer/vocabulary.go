@@ -24,7 +24,7 @@ type Vocabulary struct {
 
 // family is what a GGUF's pre-tokeniser name stands for.
 type family struct {
-	scanners     []scanner
+	steps        []step
 	ignoreMerges bool
 	nfc          bool
 }
@@ -32,11 +32,11 @@ type family struct {
 // families are the pre-tokenisers by their GGUF name. qwen2 and qwen35 have the NFC
 // normaliser of their tokenizer.json, which the GGUF does not record.
 var families = map[string]family{
-	"smollm":    {scanners: []scanner{scanDigits, scanGPT2}},
-	"llama-bpe": {scanners: []scanner{scanLlama3}, ignoreMerges: true},
-	"lfm2":      {scanners: []scanner{scanLlama3}, ignoreMerges: true},
-	"qwen2":     {scanners: []scanner{scanQwen2}, nfc: true},
-	"qwen35":    {scanners: []scanner{scanQwen35}, nfc: true},
+	"smollm":    {steps: []step{stepDigits, stepGPT2}},
+	"llama-bpe": {steps: []step{stepLlama3}, ignoreMerges: true},
+	"lfm2":      {steps: []step{stepLlama3}, ignoreMerges: true},
+	"qwen2":     {steps: []step{stepQwen2}, nfc: true},
+	"qwen35":    {steps: []step{stepQwen35}, nfc: true},
 }
 
 // kinds are the token types of llama.cpp. Type 6, one raw byte, belongs to
@@ -86,7 +86,7 @@ func (v *Vocabulary) build(f family) (*Tokenizer, error) {
 	if f.nfc {
 		t.form = composed
 	}
-	t.pre = preTokenizer{scanners: f.scanners}
+	t.pre = preTokenizer{steps: f.steps}
 	for id, e := range entries {
 		if e.kind != added {
 			continue

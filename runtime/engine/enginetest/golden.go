@@ -23,6 +23,12 @@ import (
 //go:embed testdata/families.json
 var families []byte
 
+// foreign are those of families that the native engine does not run;
+// testdata/make_foreign.py made them.
+//
+//go:embed testdata/foreign.json
+var foreign []byte
+
 // Golden is a small model with the logits that Hugging Face's transformers
 // computes for it in float32.
 type Golden struct {
@@ -45,6 +51,17 @@ type goldenTensor struct {
 // Goldens returns a model of each family.
 func Goldens(t testing.TB) []Golden {
 	t.Helper()
+	return goldens(t, families)
+}
+
+// Foreign returns models of families that the native engine does not run.
+func Foreign(t testing.TB) []Golden {
+	t.Helper()
+	return goldens(t, foreign)
+}
+
+func goldens(t testing.TB, data []byte) []Golden {
+	t.Helper()
 	var file []struct {
 		Name    string
 		Config  json.RawMessage
@@ -52,7 +69,7 @@ func Goldens(t testing.TB) []Golden {
 		Tokens  []labels.Token
 		Logits  string
 	}
-	if err := json.Unmarshal(families, &file); err != nil {
+	if err := json.Unmarshal(data, &file); err != nil {
 		t.Fatal(err)
 	}
 	list := make([]Golden, len(file))
@@ -86,6 +103,23 @@ func (g Golden) Classifier() bool {
 // HF opens the model as a Hugging Face folder would hold it.
 func (g Golden) HF(t testing.TB) checkpoint.Checkpoint {
 	t.Helper()
+	parsed, err := safetensors.Parse(g.Safetensors(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ck, err := checkpoint.FromHF(g.config, parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ck
+}
+
+// Config is the model's config.json.
+func (g Golden) Config() []byte { return g.config }
+
+// Safetensors is the model's file of weights, in float32.
+func (g Golden) Safetensors(t testing.TB) []byte {
+	t.Helper()
 	header, data := map[string]any{}, []byte{}
 	add := func(name string, x goldenTensor) {
 		start := len(data)
@@ -93,7 +127,8 @@ func (g Golden) HF(t testing.TB) checkpoint.Checkpoint {
 		header[name] = map[string]any{"dtype": "F32", "shape": x.Shape, "data_offsets": []int{start, len(data)}}
 	}
 	var config struct {
-		Layers int `json:"num_hidden_layers"`
+		Layers int      `json:"num_hidden_layers"`
+		Types  []string `json:"layer_types"`
 	}
 	if err := json.Unmarshal(g.config, &config); err != nil {
 		t.Fatal(err)
@@ -104,6 +139,9 @@ func (g Golden) HF(t testing.TB) checkpoint.Checkpoint {
 			continue
 		}
 		for i := range config.Layers {
+			if i < len(config.Types) && !ofType(name, config.Types[i]) {
+				continue
+			}
 			add(strings.Replace(name, ".N.", fmt.Sprintf(".%d.", i), 1), x)
 		}
 	}
@@ -112,15 +150,17 @@ func (g Golden) HF(t testing.TB) checkpoint.Checkpoint {
 		t.Fatal(err)
 	}
 	file := append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...)
-	parsed, err := safetensors.Parse(append(file, data...))
-	if err != nil {
-		t.Fatal(err)
+	return append(file, data...)
+}
+
+// ofType says whether a layer of a type has a tensor.
+func ofType(name, layer string) bool {
+	for part, types := range map[string]string{".self_attn.": "full_attention sliding_attention", ".N.conv.": "conv", ".linear_attn.": "linear_attention"} {
+		if strings.Contains(name, part) && !strings.Contains(types, layer) {
+			return false
+		}
 	}
-	ck, err := checkpoint.FromHF(g.config, parsed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ck
+	return true
 }
 
 // fill appends a tensor's values, as make.py's fill does.

@@ -1,4 +1,4 @@
-package importer
+package tokenizer
 
 import (
 	"encoding/json"
@@ -23,19 +23,19 @@ func TestProcessorAround(t *testing.T) {
 	}
 }
 
-func TestTokenizerConfigForms(t *testing.T) {
-	for src, want := range map[string]tokenizerConfig{
+func TestConfigForms(t *testing.T) {
+	for src, want := range map[string]Config{
 		`{"chat_template": "t", "eos_token": "</s>", "bos_token": null}`:                                   {ChatTemplate: "t", EOS: "</s>"},
 		`{"chat_template": [{"name": "tool", "template": "x"}, {"name": "default", "template": "t"}]}`:     {ChatTemplate: "t"},
 		`{"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": {"content": "</s>"}, "other": 1}`: {BOS: "<s>", EOS: "</s>"},
 	} {
-		var c tokenizerConfig
+		var c Config
 		if err := json.Unmarshal([]byte(src), &c); err != nil || c != want {
 			t.Errorf("%s gives %+v, %v", src, c, err)
 		}
 	}
 	for _, src := range []string{`{"chat_template": 3}`, `{"eos_token": 3}`} {
-		if json.Unmarshal([]byte(src), new(tokenizerConfig)) == nil {
+		if json.Unmarshal([]byte(src), new(Config)) == nil {
 			t.Errorf("%s is accepted", src)
 		}
 	}
