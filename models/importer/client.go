@@ -3,289 +3,280 @@ package importer
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
+	"strings"
 )
 
-// conversation is what a client sends for one text: a system message and a
-// user message, in which Before and After stand around the text.
+// message is one message of a chat.
+type message struct{ Role, Content string }
+
+// conversation is what a client sends for one text: messages that are always the
+// same, a system's and a few example's, and then a user message in which Before and
+// After stand around the text.
 type conversation struct {
-	System        string
-	HasSystem     bool
+	Lead          []message
 	Before, After string
+	Thinking      bool // the client asks for a model that reasons before it answers
 }
 
-// maxNesting bounds the parentheses around a string in a client.
+// maxNesting bounds brackets and blocks inside each other in a client.
 const maxNesting = 64
 
-// parseClient lifts the prompt out of a model_client.py, byte for byte and
-// without running it. Newer clients assign SYSTEM_PROMPT, once, and send the
-// text as it is; older ones return both messages from get_prompt.
+// parseClient lifts out of a model_client.py, byte for byte and without running it,
+// the messages that it sends for a text. Where the client sends none itself, they
+// are what get_prompt returns, or SYSTEM_PROMPT and the text as it is.
 func parseClient(src []byte) (conversation, error) {
 	tokens, err := scan(src)
 	if err != nil {
 		return conversation{}, err
 	}
-	p := &parser{tokens: tokens}
-	var found []int
-	method := -1
-	for i, t := range tokens {
-		if t.first && t.text == "SYSTEM_PROMPT" {
-			found = append(found, i)
-		}
-		if t.first && t.text == "def" && p.at(i+1).text == "get_prompt" {
-			method = i + 2
-		}
-	}
-	switch {
-	case len(found) == 1:
-		return p.systemPrompt(found[0])
-	case len(found) > 1:
-		return conversation{}, fmt.Errorf("SYSTEM_PROMPT is set on line %d and again on line %d", tokens[found[0]].line, tokens[found[1]].line)
-	case method >= 0:
-		return p.getPrompt(method)
-	}
-	return conversation{}, errors.New("it has neither a SYSTEM_PROMPT nor a get_prompt method")
-}
-
-// parser reads expressions from tokens.
-type parser struct {
-	tokens []token
-	pos    int
-}
-
-// at returns token i; past the end, the end of a line.
-func (p *parser) at(i int) token {
-	if i < 0 || i >= len(p.tokens) {
-		return token{kind: newlineToken}
-	}
-	return p.tokens[i]
-}
-
-func (p *parser) isOp(i int, op string) bool { return p.at(i).kind == opToken && p.at(i).text == op }
-
-// accept steps over an operator, if it is next.
-func (p *parser) accept(op string) bool {
-	if !p.isOp(p.pos, op) {
-		return false
-	}
-	p.pos++
-	return true
-}
-
-// isAssignment reports whether the name at i is assigned, with or without an
-// annotation.
-func (p *parser) isAssignment(i int) bool {
-	if p.isOp(i+1, "=") {
-		return !p.isOp(i+2, "=")
-	}
-	return p.isOp(i+1, ":") && p.toAssign(i+2) >= 0
-}
-
-// toAssign finds the "=" of the logical line from token i on; -1 without one.
-func (p *parser) toAssign(i int) int {
-	for ; p.at(i).kind != newlineToken; i++ {
-		if p.isOp(i, "=") {
-			return i
-		}
-	}
-	return -1
-}
-
-func (p *parser) systemPrompt(i int) (conversation, error) {
-	line := p.at(i).line
-	if !p.isAssignment(i) {
-		return conversation{}, fmt.Errorf("SYSTEM_PROMPT, line %d: it is not assigned a value", line)
-	}
-	p.pos = p.toAssign(i+1) + 1
-	t, err := p.stringExpr(0)
-	if err == nil && p.at(p.pos).kind != newlineToken && !p.isOp(p.pos, ";") {
-		err = fmt.Errorf("it is not a plain string: %q follows", p.at(p.pos).text)
-	}
-	var s string
-	if err == nil {
-		s, err = t.plain()
-	}
-	if err != nil {
-		return conversation{}, fmt.Errorf("SYSTEM_PROMPT, line %d: %w", line, err)
-	}
-	return conversation{System: s, HasSystem: true}, nil
-}
-
-// stringExpr reads string literals, side by side or joined by "+", in any
-// parentheses, and, inside them, the variable itself.
-func (p *parser) stringExpr(depth int) (text, error) {
-	var t text
-	if depth > maxNesting {
-		return t, errors.New("parentheses nest too deep")
-	}
-	for more := true; more; more = p.accept("+") {
-		part, err := p.stringTerm(depth)
-		if err != nil {
-			return t, err
-		}
-		t.add(part)
-	}
-	return t, nil
-}
-
-func (p *parser) stringTerm(depth int) (text, error) {
-	if p.accept("(") {
-		t, err := p.stringExpr(depth + 1)
-		if err == nil && !p.accept(")") {
-			err = fmt.Errorf("line %d: %q instead of a closing parenthesis", p.at(p.pos).line, p.at(p.pos).text)
-		}
-		return t, err
-	}
-	if next := p.at(p.pos); next.kind == nameToken && isIdentifier(next.text) {
-		p.pos++
-		return text{pieces: []string{"", ""}, holes: []string{next.text}}, nil
-	}
-	var t text
-	for ; p.at(p.pos).kind == stringToken; p.pos++ {
-		part, err := decodeLiteral(p.at(p.pos).text)
-		if err != nil {
-			return t, fmt.Errorf("line %d: %w", p.at(p.pos).line, err)
-		}
-		t.add(part)
-	}
-	if len(t.pieces) == 0 {
-		return t, fmt.Errorf("line %d: %q is not a string", p.at(p.pos).line, p.at(p.pos).text)
-	}
-	return t, nil
-}
-
-// message is one chat message of a get_prompt method.
-type message struct {
-	role    string
-	content text
-}
-
-// getPrompt reads the messages that get_prompt returns; token i opens its
-// parameters.
-func (p *parser) getPrompt(i int) (conversation, error) {
-	line := p.at(i).line
-	c, err := p.returnedMessages(i)
-	if err != nil {
-		return c, fmt.Errorf("get_prompt, line %d: %w", line, err)
-	}
-	return c, nil
-}
-
-func (p *parser) returnedMessages(i int) (conversation, error) {
-	params, body := p.parameters(i)
-	if len(params) == 0 {
-		return conversation{}, errors.New("it takes no text")
-	}
-	for p.pos = body; p.at(p.pos).text != "return" || !p.at(p.pos).first; p.pos++ {
-		if p.pos >= len(p.tokens) || p.at(p.pos).first && p.at(p.pos).indent <= p.at(i).indent {
-			return conversation{}, errors.New("it has no return statement")
-		}
-	}
-	p.pos++
-	messages, err := p.messages()
+	body, err := blocks(tokens)
 	if err != nil {
 		return conversation{}, err
 	}
-	return toConversation(messages, params[0])
+	c, err := lift(body)
+	if err == nil {
+		c.Thinking, err = thinks(tokens)
+	}
+	return c, err
 }
 
-// parameters returns the names of the parameters after self, and where the
-// method's body starts.
-func (p *parser) parameters(i int) (names []string, body int) {
-	depth := 0
-	for ; p.at(i).kind != newlineToken; i++ {
-		t := p.at(i)
-		switch {
-		case t.kind == opToken && slices.Contains([]string{"(", "[", "{"}, t.text):
-			depth++
-		case t.kind == opToken && slices.Contains([]string{")", "]", "}"}, t.text):
-			depth--
-		case depth == 1 && t.kind == nameToken && (p.isOp(i-1, "(") || p.isOp(i-1, ",")) && t.text != "self":
-			names = append(names, t.text)
-		}
+func lift(body []*statement) (c conversation, err error) {
+	f := &follower{module: newScope(nil)}
+	sent := sendsOf(body)
+	f.follow(body, &frame{scope: f.module, certain: true})
+	f.forgetGlobals(body)
+	f.sending = &sent
+	for _, root := range sent.roots {
+		f.start(root)
 	}
-	return names, i
+	switch {
+	case len(f.sent) > 0:
+		return f.agreed()
+	case sent.outside > 0:
+		return c, fmt.Errorf("line %d: messages are sent outside of any function, so which part of them is the text is not known", sent.outside)
+	}
+	return f.byName()
 }
 
-// messages reads a list of dictionaries with "role" and "content".
-func (p *parser) messages() ([]message, error) {
-	if !p.accept("[") {
-		return nil, errors.New("it does not return a list of messages")
-	}
-	var list []message
-	for !p.accept("]") {
-		m, err := p.message()
+// agreed is the conversation that is sent, wherever the client sends one.
+func (f *follower) agreed() (c conversation, err error) {
+	for i, s := range f.sent {
+		d, err := toConversation(s.value)
 		if err != nil {
-			return nil, err
+			return c, onLine(s.line, fmt.Errorf("messages: %w", err))
 		}
-		list = append(list, m)
-		if !p.accept(",") && !p.isOp(p.pos, "]") {
-			return nil, fmt.Errorf("line %d: %q between messages", p.at(p.pos).line, p.at(p.pos).text)
+		if i > 0 && !reflect.DeepEqual(c, d) {
+			return c, fmt.Errorf("line %d sends other messages than line %d", f.sent[0].line, s.line)
 		}
+		c = d
 	}
-	return list, nil
-}
-
-func (p *parser) message() (message, error) {
-	var m message
-	if !p.accept("{") {
-		return m, fmt.Errorf("line %d: a message is not a dictionary", p.at(p.pos).line)
-	}
-	for !p.accept("}") {
-		key, value, err := p.pair()
-		if err != nil {
-			return m, err
-		}
-		switch key {
-		case "role":
-			if m.role, err = value.plain(); err != nil {
-				return m, fmt.Errorf("role: %w", err)
-			}
-		case "content":
-			m.content = value
-		default:
-			return m, fmt.Errorf("message key %q is unknown", key)
-		}
-		if !p.accept(",") && !p.isOp(p.pos, "}") {
-			return m, fmt.Errorf("line %d: %q behind the %s of a message", p.at(p.pos).line, p.at(p.pos).text, key)
-		}
-	}
-	return m, nil
-}
-
-func (p *parser) pair() (key string, value text, err error) {
-	k, err := p.stringExpr(0)
-	if err != nil {
-		return "", text{}, err
-	}
-	if key, err = k.plain(); err != nil {
-		return "", text{}, err
-	}
-	if !p.accept(":") {
-		return "", text{}, fmt.Errorf("line %d: no colon behind %q", p.at(p.pos).line, key)
-	}
-	value, err = p.stringExpr(0)
-	return key, value, err
-}
-
-// toConversation accepts [system,] user, with the text once, in the user's.
-func toConversation(list []message, param string) (conversation, error) {
-	var c conversation
-	if len(list) == 2 && list[0].role == "system" {
-		system, err := list[0].content.plain()
-		if err != nil {
-			return c, fmt.Errorf("the system message: %w", err)
-		}
-		c.System, c.HasSystem = system, true
-		list = list[1:]
-	}
-	if len(list) != 1 || list[0].role != "user" {
-		return c, errors.New("the messages are not a system and a user message")
-	}
-	user := list[0].content
-	if len(user.holes) != 1 || user.holes[0] != param {
-		return c, fmt.Errorf("the user message does not hold {%s} exactly once", param)
-	}
-	c.Before, c.After = user.pieces[0], user.pieces[1]
 	return c, nil
+}
+
+// byName takes the prompt by the names that it has in clients.
+func (f *follower) byName() (conversation, error) {
+	f.sending = nil
+	scopes := []*scope{f.module}
+	for _, name := range slices.Sorted(maps.Keys(f.module.names)) {
+		if v := f.module.names[name]; v.kind == classKind {
+			scopes = append(scopes, v.class.scope)
+		}
+	}
+	const system, method = "SYSTEM_PROMPT", "get_prompt"
+	for _, s := range scopes {
+		if v, ok := s.names[method]; ok && v.kind == functionKind {
+			c, err := toConversation(f.root(v.function, s.class))
+			if err != nil {
+				err = fmt.Errorf("%s, line %d: %w", method, v.function.line, err)
+			}
+			return c, err
+		}
+	}
+	for _, s := range scopes {
+		v, ok := s.names[system]
+		if !ok {
+			continue
+		}
+		if v.kind != listKind {
+			v = listValue([]value{chatMessage("system", v)})
+		}
+		c, err := toConversation(plus(v, value{kind: argumentKind, name: "text"}))
+		if err != nil {
+			err = fmt.Errorf("%s: %w", system, err)
+		}
+		return c, err
+	}
+	return conversation{}, errors.New("it sends no messages, and has neither a SYSTEM_PROMPT nor a get_prompt method")
+}
+
+func chatMessage(role string, content value) value {
+	return value{kind: dictKind, keys: []string{"role", "content"}, items: []value{textValue(literal(role)), content}}
+}
+
+// root calls a function as the client's users do: with a text, or a conversation
+// that is one user message, and nothing else that has a default.
+func (f *follower) root(fn *function, c *class) value {
+	v := value{kind: functionKind, function: fn}
+	params := fn.params
+	if c != nil && !fn.static && len(params) > 0 {
+		if params[0].name != "cls" {
+			v.object = f.construct(c, nil, f.arguments(c)).object
+		}
+		params = params[1:]
+	}
+	named := map[string]value{}
+	for i, p := range params {
+		if !p.star && (i == 0 || p.def == nil) {
+			named[p.name] = value{kind: argumentKind, name: p.name}
+		}
+	}
+	return f.run(v, nil, named)
+}
+
+// arguments are those of a class's constructor that have no default.
+func (f *follower) arguments(c *class) map[string]value {
+	named := map[string]value{}
+	if init := c.get("__init__", nil); init.kind == functionKind {
+		for _, p := range init.function.params {
+			if p.def == nil && !p.star {
+				named[p.name] = unknown("%s is an argument of the constructor", p.name)
+			}
+		}
+	}
+	return named
+}
+
+// toConversation reads a list of messages: a system's first, if any, then examples
+// of a user's and an assistant's each, and the user's with the text once in it; or
+// what the caller gives, which is one such message with nothing around the text.
+func toConversation(v value) (c conversation, err error) {
+	list, err := v.asItems()
+	if err != nil {
+		return c, err
+	}
+	for i, item := range list {
+		if item.kind == spreadKind {
+			if i != len(list)-1 {
+				return c, fmt.Errorf("messages follow those in %s", item.name)
+			}
+			return c, c.check()
+		}
+		role, content, err := readMessage(item)
+		if err != nil {
+			return c, fmt.Errorf("message %d: %w", i+1, err)
+		}
+		if i < len(list)-1 {
+			text, err := content.plain()
+			if err != nil {
+				return c, fmt.Errorf("message %d, the %s's: %w", i+1, role, err)
+			}
+			c.Lead = append(c.Lead, message{role, text})
+			continue
+		}
+		if role != "user" {
+			return c, fmt.Errorf("the last message is the %s's, not the user's", role)
+		}
+		if len(content.holes) != 1 {
+			return c, fmt.Errorf("the user's message holds %d variables %q, not the text alone", len(content.holes), content.holes)
+		}
+		c.Before, c.After = content.pieces[0], content.pieces[1]
+		return c, c.check()
+	}
+	return c, errors.New("there are none")
+}
+
+func readMessage(v value) (role string, content text, err error) {
+	if v.kind != dictKind {
+		if v.kind == unknownKind {
+			return "", text{}, v.err
+		}
+		return "", text{}, errors.New("it is not a dictionary")
+	}
+	has := map[string]bool{}
+	for i, key := range v.keys {
+		t, err := v.items[i].asText()
+		if err == nil {
+			switch key {
+			case "role":
+				role, err = t.plain()
+			case "content":
+				content = t
+			default:
+				err = errors.New("it is not one that is known")
+			}
+		}
+		if err != nil {
+			return role, content, fmt.Errorf("key %q: %w", key, err)
+		}
+		has[key] = true
+	}
+	if !has["role"] || !has["content"] {
+		return role, content, errors.New("it lacks a role or a content")
+	}
+	return role, content, nil
+}
+
+// check wants the roles in the order in which models are trained on them.
+func (c conversation) check() error {
+	want := "user"
+	for i, m := range c.Lead {
+		if i == 0 && m.Role == "system" {
+			continue
+		}
+		if m.Role != want {
+			return fmt.Errorf("message %d is of the role %q instead of %q", i+1, m.Role, want)
+		}
+		want = map[string]string{"user": "assistant", "assistant": "user"}[want]
+	}
+	if want != "user" {
+		return errors.New("the message before the text's is the user's too")
+	}
+	return nil
+}
+
+// prompt is all that the client says itself.
+func (c conversation) prompt() string {
+	var b strings.Builder
+	for _, m := range c.Lead {
+		b.WriteString(m.Content)
+		b.WriteByte('\n')
+	}
+	return b.String() + c.Before + c.After
+}
+
+// examples are the answers that stand in the prompt.
+func (c conversation) examples() []string {
+	var list []string
+	for _, m := range c.Lead {
+		if m.Role == "assistant" {
+			list = append(list, m.Content)
+		}
+	}
+	return list
+}
+
+// thinks reports whether the client switches reasoning on.
+func thinks(tokens []token) (bool, error) {
+	for i := 0; i+2 < len(tokens); i++ {
+		name, t := tokens[i].text, tokens[i]
+		if t.kind == stringToken {
+			if s, err := decodeLiteral(t.text); err == nil {
+				name, _ = s.plain()
+			}
+		}
+		if name != "enable_thinking" || !isOp(tokens[i+1], ":") && !isOp(tokens[i+1], "=") {
+			continue
+		}
+		switch tokens[i+2].text {
+		case "True":
+			return true, nil
+		case "False":
+		default:
+			return false, fmt.Errorf("line %d: whether the model reasons before it answers is not a constant", t.line)
+		}
+	}
+	return false, nil
 }

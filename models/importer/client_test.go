@@ -2,13 +2,18 @@ package importer
 
 import (
 	"encoding/json"
+	"fmt"
 	"os/exec"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
+
+// ofSystem is a system message and the text as it is.
+func ofSystem(s string) conversation { return conversation{Lead: []message{{"system", s}}} }
 
 func TestSystemPrompt(t *testing.T) {
 	for _, c := range []struct{ name, src, want string }{
@@ -37,7 +42,22 @@ func TestSystemPrompt(t *testing.T) {
 		{"in a docstring too", "\"\"\"SYSTEM_PROMPT = 'x'\n\\N{bogus}\"\"\"\nSYSTEM_PROMPT = 'a'", "a"},
 		{"in a comment too", "# SYSTEM_PROMPT = 'x'\nSYSTEM_PROMPT = 'a'", "a"},
 		{"used later", "SYSTEM_PROMPT = 'a'\nx = {'content': SYSTEM_PROMPT}\n", "a"},
-		{"beside get_prompt", "SYSTEM_PROMPT = 'a'\ndef get_prompt(q):\n  return 1\n", "a"},
+		{"beside get_prompt", "SYSTEM_PROMPT = 'a'\ndef get_prompt(q):\n  return [{'role': 'system', 'content': SYSTEM_PROMPT}, *q]\n", "a"},
+		{"set twice", "SYSTEM_PROMPT = 'a'\nSYSTEM_PROMPT = 'b'", "b"},
+		{"extended", "SYSTEM_PROMPT = 'a'\nSYSTEM_PROMPT += 'b'", "ab"},
+		{"set together", "X = SYSTEM_PROMPT = 'a'", "a"},
+		{"of a class", "class C:\n  SYSTEM_PROMPT = 'a'\n", "a"},
+		{"copied", "A = 'a'\nB: str = A + 'b'\nSYSTEM_PROMPT = B + A\nA = 'c'", "aba"},
+		{"stripped", `SYSTEM_PROMPT = ' \x1c a\n'.strip() + 'xyx'.strip('x') + ' b '.lstrip() + ' c '.rstrip()`, "ayb  c"},
+		{"dedented", "import textwrap as tw\n" + `SYSTEM_PROMPT = tw.dedent('\n  a\n\t \n    b\n')`, "\na\n\n  b\n"},
+		{"dedented, imported by name", "from textwrap import dedent\n" + `SYSTEM_PROMPT = dedent(' a\n b')`, "a\nb"},
+		{"formatted", "SYSTEM_PROMPT = '{{{}}}{x}{1}'.format('a', 'b', x='c')", "{a}cb"},
+		{"joined", "SYSTEM_PROMPT = ', '.join(['a', *('b', 'c')])", "a, b, c"},
+		{"replaced", "SYSTEM_PROMPT = 'a.b.'.replace('.', ',')", "a,b,"},
+		{"of a dictionary", "P = {'a': 'x', 'b': 'y', 'a': 'z'}\nSYSTEM_PROMPT = P['a']", "z"},
+		{"called", "def f(x, y='b'):\n  'doc'\n  z = x + y\n  return z\nSYSTEM_PROMPT = f('a') + f(x='c', y='d')", "abcd"},
+		{"a branch elsewhere", "SYSTEM_PROMPT = 'a'\nif x:\n  y = 1\nelse: z = 2\nfor i in range(3): j = i\n", "a"},
+		{"declared as UTF-8", "#!/usr/bin/python\n# -*- coding: utf-8 -*-\nSYSTEM_PROMPT = 'é'", "é"},
 		{"brackets in strings", "x = '([{'\nSYSTEM_PROMPT = 'a'", "a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -45,7 +65,7 @@ func TestSystemPrompt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := (conversation{System: c.want, HasSystem: true}); conv != want {
+			if want := ofSystem(c.want); !reflect.DeepEqual(conv, want) {
 				t.Errorf("got %+v, want %+v", conv, want)
 			}
 		})
@@ -56,14 +76,32 @@ func TestClientRefused(t *testing.T) {
 	for _, c := range []struct{ name, src, want string }{
 		{"nothing", "import os\n", "neither a SYSTEM_PROMPT nor a get_prompt"},
 		{"only compared", "x = SYSTEM_PROMPT == 'a'", "neither"},
-		{"twice", "SYSTEM_PROMPT = 'a'\nSYSTEM_PROMPT = 'b'", "line 1 and again on line 2"},
-		{"extended", "SYSTEM_PROMPT = 'a'\nSYSTEM_PROMPT += 'b'", "again on line 2"},
-		{"not assigned", "SYSTEM_PROMPT\n", "not assigned"},
-		{"call", "SYSTEM_PROMPT = open('x').read()", `"(" follows`},
-		{"method of a string", "SYSTEM_PROMPT = 'a'.strip()", `"." follows`},
-		{"formatted", "SYSTEM_PROMPT = 'a' % x", `"%" follows`},
-		{"variable", "SYSTEM_PROMPT = OTHER", `depends on the variable "OTHER"`},
-		{"hole", "SYSTEM_PROMPT = f'{x}'", `depends on the variable "x"`},
+		{"not assigned", "SYSTEM_PROMPT\n", "neither"},
+		{"call", "SYSTEM_PROMPT = open('x').read()", "line 1: what open returns is not followed here"},
+		{"method of a string", "SYSTEM_PROMPT = 'a'.upper()", "line 1: the method upper of a string"},
+		{"percent", "SYSTEM_PROMPT = 'a' % x", `"%" follows`},
+		{"variable", "SYSTEM_PROMPT = OTHER", "the value of OTHER is not known"},
+		{"hole", "SYSTEM_PROMPT = f'{x}'", "field {x}: the value of x is not known"},
+		{"condition", "SYSTEM_PROMPT = 'a'\nif x:\n  SYSTEM_PROMPT = 'b'\n", "SYSTEM_PROMPT is changed on line 2"},
+		{"condition on its line", "SYSTEM_PROMPT = 'a'\nif x: SYSTEM_PROMPT = 'b'\n", "SYSTEM_PROMPT is changed on line 2"},
+		{"conditional expression", "SYSTEM_PROMPT = 'a' if x else 'b'", `"if" follows`},
+		{"or", "SYSTEM_PROMPT = x or 'b'", `"or" follows`},
+		{"changed by a function", "SYSTEM_PROMPT = 'a'\ndef f():\n  global SYSTEM_PROMPT\n  SYSTEM_PROMPT = 'b'\n", "changed by a function, line 3"},
+		{"changed by :=", "SYSTEM_PROMPT = 'a'\nprint((SYSTEM_PROMPT := 'b'))\n", "changed on line 2"},
+		{"changed in a tuple", "SYSTEM_PROMPT = 'a'\nx, SYSTEM_PROMPT = 'bc'\n", "changed on line 2"},
+		{"changed in a loop", "SYSTEM_PROMPT = 'a'\nfor SYSTEM_PROMPT in 'bc': pass\n", "changed on line 2"},
+		{"imported", "from prompts import SYSTEM_PROMPT\n", "the value of prompts.SYSTEM_PROMPT is not known"},
+		{"specification", "SYSTEM_PROMPT = '{:>3}'.format('a')", "field {:>3} is not a plain name"},
+		{"missing field", "SYSTEM_PROMPT = '{x}'.format(y='a')", "field {x} has no value"},
+		{"dedented text", "import textwrap\ndef get_prompt(q):\n  return [{'role': 'user', 'content': textwrap.dedent(f' a {q}')}]", "dedent of a string with a variable"},
+		{"odd space", "import textwrap\n" + `SYSTEM_PROMPT = textwrap.dedent(' a\n\f\n')`, "differs between versions"},
+		{"stripped text", "def get_prompt(q):\n  return [{'role': 'user', 'content': f' {q}.'.strip()}]", "strips the text itself"},
+		{"another encoding", "# coding: latin-1\nSYSTEM_PROMPT = 'a'", "encoded as latin-1"},
+		{"another encoding, second line", "#!x\n# vim: set fileencoding=cp1252 :\nSYSTEM_PROMPT = 'a'", "encoded as cp1252"},
+		{"doubling", "SYSTEM_PROMPT = 'abcdefgh'\n" + strings.Repeat("SYSTEM_PROMPT += SYSTEM_PROMPT\n", 40), "longer than"},
+		{"many calls", "def f0(): return 'a'\n" + calls(14) + "SYSTEM_PROMPT = f14()\n", "too "},
+		{"recursion", "def f(): return f()\nSYSTEM_PROMPT = f()", "nest too deep"},
+		{"deep blocks", deepBlocks(100), "nest too deep"},
 		{"number", "SYSTEM_PROMPT = 3", `"3" is not a string`},
 		{"bytes", "SYSTEM_PROMPT = b'a'", `prefix "b"`},
 		{"named character", `SYSTEM_PROMPT = "\N{DASH}"`, `\N{…} is not supported`},
@@ -74,31 +112,63 @@ func TestClientRefused(t *testing.T) {
 		{"open string", "SYSTEM_PROMPT = 'a\n", "not closed on its line"},
 		{"open triple", "\n\nSYSTEM_PROMPT = '''a\n\n", "starts on line 3 is not closed"},
 		{"open parenthesis", "SYSTEM_PROMPT = ('a'", "closing parenthesis"},
-		{"deep", "SYSTEM_PROMPT = " + strings.Repeat("(", 1000), "nest too deep"},
+		{"deep", "SYSTEM_PROMPT = " + strings.Repeat("(", 1000), "closing parenthesis"},
 		{"not UTF-8", "SYSTEM_PROMPT = '\xff'", "not a UTF-8"},
 		{"NUL", "SYSTEM_PROMPT = '\x00'", "not a UTF-8"},
 		{"too large", strings.Repeat("#", maxClient+1), "larger than"},
-		{"get_prompt without text", "def get_prompt(self):\n  return []", "takes no text"},
-		{"get_prompt without return", "def get_prompt(self, q):\n  pass\nx = 1\n", "no return"},
-		{"return of another function", "def get_prompt(self, q):\n  pass\ndef f():\n  return [{'role': 'user', 'content': f'{q}'}]\n", "no return"},
-		{"no list", "def get_prompt(self, q):\n  return q", "not return a list"},
-		{"hole in the system message", "def get_prompt(s, q):\n  return [{'role': 'system', 'content': f'{q}'}, {'role': 'user', 'content': q}]", "system message"},
-		{"no hole", "def get_prompt(s, q):\n  return [{'role': 'user', 'content': 'x'}]", "does not hold {s} exactly once"},
-		{"two holes", "def get_prompt(q):\n  return [{'role': 'user', 'content': f'{q}{q}'}]", "exactly once"},
+		{"get_prompt without text", "def get_prompt(self):\n  return []", "there are none"},
+		{"get_prompt without return", "def get_prompt(self, q):\n  pass\nx = 1\n", "returns nothing"},
+		{"return of another function", "def get_prompt(self, q):\n  pass\ndef f():\n  return [{'role': 'user', 'content': f'{q}'}]\n", "returns nothing"},
+		{"no list", "def get_prompt(q):\n  return f'{q}'", "not a list of messages"},
+		{"hole in the system message", "def get_prompt(s, q):\n  return [{'role': 'system', 'content': f'{q}'}, {'role': 'user', 'content': q}]", "the system's: it depends on"},
+		{"no hole", "def get_prompt(s, q):\n  return [{'role': 'user', 'content': 'x'}]", "holds 0 variables"},
+		{"two holes", "def get_prompt(q):\n  return [{'role': 'user', 'content': f'{q}{q}'}]", "holds 2 variables"},
 		{"expression", "def get_prompt(q):\n  return [{'role': 'user', 'content': f'{q.strip()}'}]", "not a plain variable"},
 		{"conversion", "def get_prompt(q):\n  return [{'role': 'user', 'content': f'{q!r}'}]", "not a plain variable"},
-		{"roles", "def get_prompt(q):\n  return [{'role': 'tool', 'content': q}]", "not a system and a user"},
-		{"shots", "def get_prompt(q):\n  return [{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b'}, {'role': 'user', 'content': q}]", "not a system and a user"},
-		{"other key", "def get_prompt(q):\n  return [{'role': 'user', 'name': q}]", `key "name" is unknown`},
-		{"unclosed list", "def get_prompt(q):\n  return [{'role': 'user', 'content': q}", "between messages"},
+		{"roles", "def get_prompt(q):\n  return [{'role': 'tool', 'content': q}]", "the last message is the tool's"},
+		{"half a shot", "def get_prompt(q):\n  return [{'role': 'user', 'content': 'a'}, {'role': 'user', 'content': q}]", "is the user's too"},
+		{"late system message", "def get_prompt(q):\n  return [{'role': 'user', 'content': 'a'}, {'role': 'system', 'content': 'b'}, {'role': 'user', 'content': q}]", `role "system" instead of "assistant"`},
+		{"text in the middle", "def get_prompt(q):\n  return [*q, {'role': 'user', 'content': 'b'}]", "messages follow those in q"},
+		{"two texts", "def get_prompt(q, context):\n  return [{'role': 'user', 'content': context + q}]", "whether context and q are"},
+		{"two texts in a string", "def get_prompt(q, context):\n  return [{'role': 'user', 'content': f'{context} {q}'}]", "holds 2 variables"},
+		{"condition on the text", "def get_prompt(q):\n  if len(q) > 9:\n    return []\n  return [{'role': 'user', 'content': q}]", "depends on a condition"},
+		{"changed text", "def get_prompt(q):\n  q = q.strip()\n  return [{'role': 'user', 'content': q}]", "q.strip is not known"},
+		{"filtered", "def get_prompt(q):\n  return [m for m in q if m]", `"for" follows`},
+		{"decorated", "@cache\ndef get_prompt(q):\n  return [{'role': 'user', 'content': q}]", "is decorated"},
+		{"outside of a function", "SYSTEM_PROMPT = 'a'\nclient.create(messages=[{'role': 'user', 'content': 'x'}])", "line 2: messages are sent outside of any function"},
+		{"two conversations", "def a(q):\n  c(messages=[{'role': 'user', 'content': q}])\ndef b(q):\n  c(messages=[{'role': 'user', 'content': q + '.'}])\n", "line 2 sends other messages than line 4"},
+		{"not the system prompt alone", "SYSTEM_PROMPT = 'a'\ndef invoke(q):\n  c(messages=[{'role': 'system', 'content': SYSTEM_PROMPT + x()}, *q])\n", "what x returns"},
+		{"sent by another object", "class B:\n  def chat(self, m):\n    c.create(messages=m)\nclass A:\n  def __init__(self, b):\n    self.b = b\n  def invoke(self, q):\n    return self.b.chat([{'role': 'system', 'content': 'a'}] + q)\n", "line 8: messages: the call cannot be followed"},
+		{"history", "class A:\n  def __init__(self):\n    self.m = [{'role': 'system', 'content': 'a'}]\n  def invoke(self, q):\n    self.m.append({'role': 'user', 'content': q})\n    c.create(messages=self.m)\n", "self.m is changed by invoke"},
+		{"subclass with another prompt", "class B:\n  P = 'a'\n  def invoke(self, q):\n    c.create(messages=[{'role': 'system', 'content': self.P}, *q])\nclass A(B):\n  P = 'b'\n", "line 4 sends other messages than line 4"},
+		{"reasoning unknown", "SYSTEM_PROMPT = 'a'\nx = {'enable_thinking': THINK}", "line 2: whether the model reasons"},
+		{"other key", "def get_prompt(q):\n  return [{'role': 'user', 'name': q}]", `key "name": it is not one that is known`},
+		{"unclosed list", "def get_prompt(q):\n  return [{'role': 'user', 'content': q}", "a bracket is not closed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conv, err := parseClient([]byte(c.src))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Fatalf("error %v and %+v, want one that holds %q", err, conv, c.want)
+				t.Fatalf("error %v and %.500s, want one that holds %q", err, fmt.Sprint(conv), c.want)
 			}
 		})
 	}
+}
+
+// calls are functions each of which calls the one before it four times.
+func calls(n int) string {
+	var b strings.Builder
+	for i := 1; i <= n; i++ {
+		fmt.Fprintf(&b, "def f%d(): return f%[2]d() + f%[2]d() + f%[2]d() + f%[2]d()\n", i, i-1)
+	}
+	return b.String()
+}
+
+func deepBlocks(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(strings.Repeat(" ", i) + "if x:\n")
+	}
+	return b.String() + strings.Repeat(" ", n) + "SYSTEM_PROMPT = 'a'\n"
 }
 
 const oldClient = `
@@ -145,12 +215,11 @@ func TestGetPrompt(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := conversation{
-		System:    "\nSort the parcel notes; it's simple.\n\n<class_name>late</class_name>\nWrite <output>test_output</output>\n",
-		HasSystem: true,
-		Before:    "\n\nNow sort this {one}\n<question>",
-		After:     "</question>\n",
+		Lead:   []message{{"system", "\nSort the parcel notes; it's simple.\n\n<class_name>late</class_name>\nWrite <output>test_output</output>\n"}},
+		Before: "\n\nNow sort this {one}\n<question>",
+		After:  "</question>\n",
 	}
-	if conv != want {
+	if !reflect.DeepEqual(conv, want) {
 		t.Errorf("got  %+v\nwant %+v", conv, want)
 	}
 	if a := conv.answer(); a.Form != "tagged" || a.Prefix != "<output>" {
@@ -178,7 +247,7 @@ func TestLiteralsAgreeWithPython(t *testing.T) {
 			src += prefix.Draw(t, "prefix") + q + body.Draw(t, "body") + q + " "
 		}
 		if conv, err := parseClient([]byte(src)); err == nil {
-			cases = append(cases, literalCase{src, conv.System})
+			cases = append(cases, literalCase{src, conv.Lead[0].Content})
 		}
 	})
 	if len(cases) < 10 {
@@ -222,13 +291,13 @@ func FuzzClientParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, s := range []string{conv.System, conv.Before, conv.After} {
-			if !utf8.ValidString(s) {
-				t.Fatalf("%q is not UTF-8", s)
+		for _, m := range conv.messages("text") {
+			if !utf8.ValidString(m.Content) || !utf8.ValidString(m.Role) {
+				t.Fatalf("%q is not UTF-8", m)
 			}
 		}
-		if !conv.HasSystem && conv.System != "" {
-			t.Fatal("a system prompt without a system message")
+		if !strings.Contains(conv.messages("\uf8ff")[len(conv.Lead)].Content, "\uf8ff") {
+			t.Fatalf("the text is not in %+v", conv)
 		}
 	})
 }

@@ -34,7 +34,7 @@ func TestConditionalsRender(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := c.render(true, [2]string{"user", "hi"}); err != nil || out != "<firsthi>" {
+	if out, err := c.render(true, message{"user", "hi"}); err != nil || out != "<firsthi>" {
 		t.Errorf("%q, %v", out, err)
 	}
 }

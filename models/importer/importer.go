@@ -207,7 +207,7 @@ func (p *pack) conversation() (conversation, error) {
 // answer is how the prompt tells the model to write the label: in an output
 // block where it speaks of one, else bare.
 func (conv conversation) answer() models.Answer {
-	if strings.Contains(conv.System+conv.Before+conv.After, "<output>") {
+	if strings.Contains(conv.prompt(), "<output>") {
 		return models.Answer{Form: models.Tagged, Prefix: "<output>", Suffix: "</output>"}
 	}
 	return models.Answer{Form: models.Bare}

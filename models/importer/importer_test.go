@@ -206,7 +206,7 @@ func TestImportRefuses(t *testing.T) {
 		{"nothing", map[string]string{"README.md": "x"}, "holds no model"},
 		{"several weights", map[string]string{"a.gguf": "x", "b.gguf": "y"}, "several GGUF files: a.gguf, b.gguf"},
 		{"no client", map[string]string{"model.gguf": "x", jobName: smallJob}, "has no model_client.py"},
-		{"client without prompt", map[string]string{"model.gguf": "x", jobName: smallJob, clientName: "import os\n"}, "model_client.py: it has neither"},
+		{"client without prompt", map[string]string{"model.gguf": "x", jobName: smallJob, clientName: "import os\n"}, "neither a SYSTEM_PROMPT nor a get_prompt"},
 		{"cut GGUF", map[string]string{"model.gguf": weights[:1<<20], jobName: smallJob, clientName: smallClient}, "model.gguf"},
 		{"no GGUF at all", map[string]string{"model.gguf": "<html>", jobName: smallJob, clientName: smallClient}, "model.gguf"},
 		{"GGUF without template", map[string]string{"model.gguf": bare, jobName: smallJob, clientName: smallClient}, "no tokenizer.chat_template"},

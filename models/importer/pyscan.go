@@ -4,15 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// This is as much of Python's grammar as it takes to find a string constant in
-// a client without running it: names, operators, string literals, brackets and
+// This is as much of Python's grammar as it takes to follow the prompt through a
+// client without running it: names, operators, string literals, brackets and
 // logical lines. Known hole: Python 3.12 lets an f-string's braces hold its own
-// kind of quote; such a string ends too early here.
+// kind of quote; such a string ends too early here, inside a field, and is refused.
 
 // maxClient is the largest model_client.py that is read, in bytes.
 const maxClient = 4 << 20
@@ -32,7 +33,6 @@ type token struct {
 	text   string // as in the source, after line ends became \n
 	line   int    // from 1
 	indent int    // column of the logical line's first token
-	first  bool   // the token starts its logical line
 }
 
 type scanner struct {
@@ -55,6 +55,9 @@ func scan(src []byte) ([]token, error) {
 		return nil, errors.New("not a UTF-8 text file")
 	}
 	text := strings.TrimPrefix(string(src), "\ufeff")
+	if m := codingLine.FindStringSubmatch(text); m != nil && !readsAsUTF8(m[1]) {
+		return nil, fmt.Errorf("it is encoded as %s, not as UTF-8", m[1])
+	}
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	s := &scanner{src: strings.ReplaceAll(text, "\r", "\n"), line: 1}
 	for s.pos < len(s.src) {
@@ -64,6 +67,16 @@ func scan(src []byte) ([]token, error) {
 	}
 	s.endLine()
 	return s.tokens, nil
+}
+
+// codingLine is a declaration of the source's encoding, in one of its first two
+// lines.
+var codingLine = regexp.MustCompile(`^(?:[ \t\f]*(?:#[^\r\n]*)?\r?\n)?[ \t\f]*#[^\r\n]*?coding[:=][ \t]*([-_.a-zA-Z0-9]+)`)
+
+// readsAsUTF8 reports whether an encoding gives what UTF-8 does.
+func readsAsUTF8(name string) bool {
+	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	return strings.HasPrefix(name, "utf-8") || name == "utf8" || name == "ascii" || name == "us-ascii"
 }
 
 func (s *scanner) next() error {
@@ -171,6 +184,6 @@ func (s *scanner) emit(kind tokenKind, from, line int) {
 	if !s.begun {
 		s.indent = max(0, from-s.lineFrom)
 	}
-	s.tokens = append(s.tokens, token{kind: kind, text: s.src[from:s.pos], line: line, indent: s.indent, first: !s.begun})
+	s.tokens = append(s.tokens, token{kind: kind, text: s.src[from:s.pos], line: line, indent: s.indent})
 	s.begun = true
 }

@@ -8,34 +8,6 @@ import (
 	"unicode/utf8"
 )
 
-// text is the value of a string expression: literal pieces with holes between
-// them, for the variables of an f-string. Piece i is followed by hole i.
-type text struct {
-	pieces []string
-	holes  []string
-}
-
-func literal(s string) text { return text{pieces: []string{s}} }
-
-// plain returns the string of a text without holes.
-func (t text) plain() (string, error) {
-	if len(t.holes) > 0 {
-		return "", fmt.Errorf("it depends on the variable %q", t.holes[0])
-	}
-	return strings.Join(t.pieces, ""), nil
-}
-
-// add appends another text, as Python joins adjacent literals.
-func (t *text) add(u text) {
-	if len(t.pieces) == 0 {
-		*t = u
-		return
-	}
-	t.pieces[len(t.pieces)-1] += u.pieces[0]
-	t.pieces = append(t.pieces, u.pieces[1:]...)
-	t.holes = append(t.holes, u.holes...)
-}
-
 // decodeLiteral returns the value of one Python string literal, as it stands
 // in the source with prefix and quotes.
 func decodeLiteral(src string) (text, error) {
@@ -65,8 +37,8 @@ func decodeLiteral(src string) (text, error) {
 	return literal(s), err
 }
 
-// decodeFormat splits an f-string at its holes. A hole is one variable name:
-// the only thing whose place can be known without running the program.
+// decodeFormat splits an f-string at its fields. A field is a name, or names with
+// dots between them: only such have a value here.
 func decodeFormat(body string, raw bool) (text, error) {
 	var t text
 	var piece strings.Builder
@@ -85,8 +57,8 @@ func decodeFormat(body string, raw bool) (text, error) {
 			return text{}, errors.New("single } in an f-string")
 		case c == '{':
 			expr, _, ok := strings.Cut(body[i+1:], "}")
-			name := strings.TrimSpace(expr)
-			if !ok || !isIdentifier(name) {
+			name := strings.Trim(expr, " \t\n")
+			if !ok || !isDottedName(name) {
 				return text{}, fmt.Errorf("f-string field {%.40s} is not a plain variable", expr)
 			}
 			if err := flush(); err != nil {
@@ -103,6 +75,15 @@ func decodeFormat(body string, raw bool) (text, error) {
 		}
 	}
 	return t, flush()
+}
+
+func isDottedName(s string) bool {
+	for name := range strings.SplitSeq(s, ".") {
+		if !isIdentifier(name) {
+			return false
+		}
+	}
+	return true
 }
 
 func isIdentifier(s string) bool {

@@ -3,6 +3,7 @@ package importer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"cubby/models"
@@ -65,12 +66,12 @@ func recoverTemplate(err *error) {
 	}
 }
 
-// render applies the template to messages, each a role and a content.
-func (c *chat) render(generate bool, messages ...[2]string) (out string, err error) {
+// render applies the template to messages.
+func (c *chat) render(generate bool, messages ...message) (out string, err error) {
 	defer recoverTemplate(&err)
 	list := make([]any, len(messages))
 	for i, m := range messages {
-		list[i] = map[string]any{"role": m[0], "content": m[1]}
+		list[i] = map[string]any{"role": m.Role, "content": m.Content}
 	}
 	out, err = c.template.ExecuteToString(exec.NewContext(map[string]any{
 		"messages": list, "add_generation_prompt": generate, "enable_thinking": false,
@@ -107,12 +108,9 @@ func (c *chat) prompt(conv conversation) (p models.Prompt, note string, err erro
 	return p, "", errors.New("chat template: it changes the user message beyond trimming it, which a literal prefix and suffix cannot do")
 }
 
-func (conv conversation) messages(text string) [][2]string {
-	user := [2]string{"user", conv.Before + text + conv.After}
-	if !conv.HasSystem {
-		return [][2]string{user}
-	}
-	return [][2]string{{"system", conv.System}, user}
+// messages are those that are sent for a text.
+func (conv conversation) messages(text string) []message {
+	return append(slices.Clip(conv.Lead), message{"user", conv.Before + text + conv.After})
 }
 
 // split cuts a rendering at the one place where mark stands.
@@ -132,7 +130,7 @@ func (c *chat) end(conv conversation, candidates, specials []string) (string, er
 	if len(candidates) == 0 {
 		return "", errors.New("the package names no end-of-sequence token")
 	}
-	out, err := c.render(false, append(conv.messages(placeholder), [2]string{"assistant", reply})...)
+	out, err := c.render(false, append(conv.messages(placeholder), message{"assistant", reply})...)
 	if err != nil {
 		return candidates[0], nil
 	}

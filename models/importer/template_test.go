@@ -63,8 +63,8 @@ const trimming = `{{ bos_token }}{% for message in messages %}
 {% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}`
 
 func TestChatPrompt(t *testing.T) {
-	plain := conversation{System: " Sort this: {{ x }} {% y %} ", HasSystem: true}
-	around := conversation{System: "S", HasSystem: true, Before: "\n\nNow:\n<q>", After: "</q>\n"}
+	plain := ofSystem(" Sort this: {{ x }} {% y %} ")
+	around := conversation{Lead: ofSystem("S").Lead, Before: "\n\nNow:\n<q>", After: "</q>\n"}
 	for _, c := range []struct {
 		name     string
 		template string
@@ -120,7 +120,7 @@ func TestChatRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			chat, err := newChat(c.template, "", "")
 			if err == nil {
-				_, _, err = chat.prompt(conversation{System: "s", HasSystem: true})
+				_, _, err = chat.prompt(ofSystem("s"))
 			}
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("error %v, want one that holds %q", err, c.want)
@@ -130,7 +130,7 @@ func TestChatRefused(t *testing.T) {
 }
 
 func TestChatEnd(t *testing.T) {
-	conv := conversation{System: "s", HasSystem: true}
+	conv := ofSystem("s")
 	for _, c := range []struct {
 		name, template string
 		candidates     []string

@@ -38,7 +38,7 @@ func TestTemplatesOfTheFamilies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for conv, whole := range map[conversation]string{{System: want.System, HasSystem: true}: w.Prompt, {}: w.Bare} {
+			for whole, conv := range map[string]conversation{w.Prompt: ofSystem(want.System), w.Bare: {}} {
 				p, _, err := c.prompt(conv)
 				if err != nil {
 					t.Fatal(err)
@@ -47,8 +47,8 @@ func TestTemplatesOfTheFamilies(t *testing.T) {
 					t.Errorf("prompt\n got %q\nwant %q", got, whole)
 				}
 			}
-			conv := conversation{System: want.System, HasSystem: true}
-			out, err := c.render(false, append(conv.messages(want.User), [2]string{"assistant", want.Answer})...)
+			conv := ofSystem(want.System)
+			out, err := c.render(false, append(conv.messages(want.User), message{"assistant", want.Answer})...)
 			if err != nil || out != w.Whole {
 				t.Errorf("conversation %v\n got %q\nwant %q", err, out, w.Whole)
 			}
