@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -95,6 +96,25 @@ func (st *Stage) modelDir() string { return filepath.Join(st.dir, "model") }
 
 // Scratch is a folder for intermediate files, in the file system of the store.
 func (st *Stage) Scratch() string { return filepath.Join(st.dir, "scratch") }
+
+// KeepAlive tells others that the stage is in use although nothing is written into
+// it, until the returned function is called.
+func (st *Stage) KeepAlive() (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		beat := time.NewTicker(staleAfter / 10)
+		defer beat.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case now := <-beat.C:
+				_ = os.Chtimes(st.dir, now, now) // where it fails, the next write tells
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(done) })
+}
 
 // Write streams r into a file of the model, hashing as it goes, and makes the
 // bytes durable.

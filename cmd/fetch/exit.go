@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"cubby/internal/download"
+	"cubby/internal/hub"
 	"cubby/internal/libraries"
 	"cubby/internal/libraries/install"
 	"cubby/internal/platform"
@@ -29,13 +30,13 @@ const (
 	exitDisk        = 5   // the disk is full or cannot be written
 	exitArchive     = 6   // the archive is damaged, or refused as unsafe
 	exitUnsupported = 7   // no engine that is installed here runs the model
-	exitAuth        = 8   // the platform does not take the login, or there is none
+	exitAuth        = 8   // the platform or the hub does not take the login, or there is none
 	exitInterrupted = 130 // stopped by a signal; nothing was installed
 )
 
 const exitCodes = `Exit codes: 0 done; 1 the package cannot be installed, or no such model; 2 wrong command line;
 3 a download failed; 4 a stored file is damaged, or a downloaded one is not what was published; 5 the disk is full or
-cannot be written; 6 the archive is damaged or refused; 7 nothing here runs such a model; 8 there is no login that the platform takes; 130 interrupted, with nothing installed.`
+cannot be written; 6 the archive is damaged or refused; 7 nothing here runs such a model; 8 there is no login that the platform or the hub takes; 130 interrupted, with nothing installed.`
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
@@ -68,11 +69,12 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDisk
 	case errors.As(err, &damage), errors.As(err, &damaged), errors.As(err, &sum):
 		return exitChecksum
-	case isAny(err, platform.Auth, platform.NoLogin, platform.BadLogin):
+	case isAny(err, platform.Auth, platform.NoLogin, platform.BadLogin, hub.BadToken, hub.Gated, hub.Hidden, hub.Refused):
 		return exitAuth
 	case errors.As(err, &brought):
 		return downloadCodes[brought.Kind]
-	case errors.As(err, &network), isAny(err, platform.Network, platform.Server, platform.RateLimit, platform.Unreadable, platform.Expired):
+	case errors.As(err, &network), isAny(err, platform.Network, platform.Server, platform.RateLimit, platform.Unreadable, platform.Expired),
+		isAny(err, hub.Network, hub.Server, hub.RateLimit, hub.Unreadable, hub.NotFound, hub.NoRevision):
 		return exitNetwork
 	case errors.As(err, &archive):
 		return exitArchive

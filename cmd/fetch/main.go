@@ -62,7 +62,7 @@ func (p *program) command() *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the model in the store"},
 					&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when job_description.json is neither in the package nor beside it"},
-					&cli.StringFlag{Name: "base", Usage: "`FOLDER` of the base model from the Hugging Face hub, for a package that holds only an adapter"},
+					clientFlag(), baseFlag(), offlineFlag(),
 					testFlag(),
 				},
 				Action: p.importPackage, OnUsageError: usageFailed,
@@ -110,11 +110,13 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	if err := models.ValidName(c.String("name")); err != nil {
 		return usageError{err}
 	}
+	progress := p.renderer(false)
 	res, err := importer.Import(ctx, p.store, importer.Options{
-		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Start: p.start(p.store.Root()),
+		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Client: c.String("client"), Start: p.start(p.store.Root()),
 		Test: c.String("test"), ReadRows: load.ReadRows,
-		Base: c.String("base"), Bases: importer.HubCache{},
+		Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, p.sayAfter(progress)),
 	})
+	_ = progress.Close() // it shows nothing any more
 	if err != nil {
 		return err
 	}

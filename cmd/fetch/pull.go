@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cubby/internal/download"
+	"cubby/internal/hub"
 	"cubby/internal/load"
 	"cubby/internal/pull"
 	"cubby/models"
@@ -18,12 +19,12 @@ import (
 
 func (p *program) pullCommand() *cli.Command {
 	return &cli.Command{
-		Name: "pull", Usage: "download a trained model from distil labs' platform and install it", ArgsUsage: "ID|NAME",
+		Name: "pull", Usage: "download a trained model from distil labs' platform, or from the Hugging Face hub, and install it", ArgsUsage: "ID|NAME|hf.co/ORG/REPO[/FILE][@REVISION]",
 		Description: "Interrupted, even by a crash, the same command goes on where it stopped.",
 		Flags: append(platformFlags(),
 			&cli.StringFlag{Name: "as", Usage: "`NAME` of the model in the store", DefaultText: "the platform's name for it, or the beginning of its id"},
 			&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when the platform does not give job_description.json"},
-			&cli.StringFlag{Name: "base", Usage: "`FOLDER` of the base model from the Hugging Face hub, for a package that holds only an adapter"},
+			clientFlag(), baseFlag(), offlineFlag(),
 			&cli.StringFlag{Name: "files", Usage: "keep the files beside the package in `FOLDER`: job description, config, client, and test set and predictions where they cost nothing"},
 			testFlag(),
 			&cli.BoolFlag{Name: "again", Usage: "download and install anew what is installed, or could not be imported"},
@@ -40,6 +41,9 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	if err := checkPull(c); err != nil {
 		return err
 	}
+	if hub.IsRef(c.Args().First()) {
+		return p.pullHub(ctx, c)
+	}
 	a, err := newAccount(c)
 	if err != nil {
 		return err
@@ -50,20 +54,23 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	}
 	asJSON := c.Bool("json")
 	progress := p.renderer(asJSON)
-	say := func(line string) {
-		if !asJSON {
-			_ = progress.Close()
-			fmt.Fprintln(p.stderr, line)
-		}
+	say := p.sayAfter(progress)
+	if asJSON {
+		say = nil
 	}
 	res, err := pull.Pull(ctx, pull.Options{
-		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Base: c.String("base"),
+		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Prompt: c.String("client"), Base: c.String("base"), Remote: p.remoteBases(c, progress, say),
 		Files: c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Test: c.String("test"), ReadRows: load.ReadRows, Progress: progress, Say: say,
 	})
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {
 		return err
 	}
+	return p.report(res, asJSON)
+}
+
+// report says what was pulled, for people or for scripts.
+func (p *program) report(res pull.Result, asJSON bool) error {
 	for _, w := range res.Warnings {
 		fmt.Fprintln(p.stderr, "warning:", w)
 	}
@@ -72,6 +79,14 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	}
 	p.pulled(res)
 	return nil
+}
+
+// sayAfter prints lines that do not mix with progress.
+func (p *program) sayAfter(progress download.Renderer) func(string) {
+	return func(line string) {
+		_ = progress.Close()
+		fmt.Fprintln(p.stderr, line)
+	}
 }
 
 // checkPull finds out before the download what would stop the import.
@@ -84,7 +99,7 @@ func checkPull(c *cli.Command) error {
 			return usagef("the name %q belongs to the built-in model: choose another", models.DemoName)
 		}
 	}
-	for _, name := range []string{"job", "base", "test"} {
+	for _, name := range []string{"job", "client", "base", "test"} {
 		if file := c.String(name); file != "" {
 			if _, err := os.Stat(file); err != nil {
 				return usagef("-%s: %w", name, err)
@@ -120,7 +135,7 @@ func testFile(files []string) string {
 func (p *program) pulled(res pull.Result) {
 	m := &res.Manifest
 	if res.Already {
-		fmt.Fprintf(p.stdout, "%s is installed already, and the platform has no other version of it: %d labels, %s, %s\nto download it anew: fetch pull %s -again\n",
+		fmt.Fprintf(p.stdout, "%s is installed already, and there is no other version of it: %d labels, %s, %s\nto download it anew: fetch pull %s -again\n",
 			m.Name, len(m.Labels), size(m), res.Digest, res.Model.ID)
 	} else {
 		fmt.Fprintf(p.stdout, "installed %s: %d labels, %s, %s\n", m.Name, len(m.Labels), size(m), res.Digest)

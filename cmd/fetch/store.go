@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"cubby/internal/hub"
 	"cubby/models"
 
 	"github.com/urfave/cli/v3"
@@ -33,7 +34,10 @@ func (p *program) list(_ context.Context, c *cli.Command) error {
 		}
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", name, len(e.Manifest.Labels), size(e.Manifest), mebibytes(e.Derived), e.Manifest.Source.Kind, e.Digest)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return p.listBases()
 }
 
 // size is that of all files of a model, for people.
@@ -77,9 +81,12 @@ func (p *program) verify(_ context.Context, c *cli.Command) error {
 	return errors.Join(errs...)
 }
 
-func (p *program) remove(_ context.Context, c *cli.Command) error {
+func (p *program) remove(ctx context.Context, c *cli.Command) error {
 	if c.NArg() != 1 {
 		return usagef("rm takes one name")
+	}
+	if hub.IsRef(c.Args().First()) {
+		return p.removeBase(ctx, c.Args().First())
 	}
 	return p.store.Remove(c.Args().First())
 }

@@ -27,15 +27,19 @@ func source(m platform.Model, v version) string { return sourcePrefix(m) + v.id 
 // installed returns the model of the store that was made of a tar of that name;
 // under the wanted name, if one is wanted. A damaged one does not count.
 func (p *puller) installed(from string) (*models.Entry, error) {
-	entries, err := p.Store.List()
+	return installed(p.Store, p.Name, from)
+}
+
+func installed(store *models.Store, name, from string) (*models.Entry, error) {
+	entries, err := store.List()
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
-		if e.Err != nil || e.Name == "" || e.Manifest.Source.From != from || p.Name != "" && e.Name != p.Name {
+		if e.Err != nil || e.Name == "" || e.Manifest.Source.From != from || name != "" && e.Name != name {
 			continue
 		}
-		m, err := p.Store.Open(e.Name)
+		m, err := store.Open(e.Name)
 		if err == nil {
 			return &e, m.Close()
 		}

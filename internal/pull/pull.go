@@ -26,7 +26,9 @@ type Options struct {
 	Model  string           // id, name or alias on the platform
 	Name   string           // in the store; empty for one made of the platform's
 	Job    string           // file with the labels, where the platform has none
+	Prompt string           // file with the prompt, which goes before the package's model_client.py
 	Base   string           // folder of an adapter's base model
+	Remote importer.Bases   // downloads a base model that is not on this machine; nil: nobody
 	Files  string           // folder for the files beside the package; empty: they are not kept
 	Again  bool             // although it is installed, and from the first byte
 	Test   string           // file with the test set, where the platform has none
@@ -187,7 +189,8 @@ func (p *puller) install(ctx context.Context, name, from string) error {
 		return stored(err)
 	}
 	res, err := importer.Import(ctx, view, importer.Options{
-		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Start: p.Start, Test: p.Test, ReadRows: p.ReadRows, Base: p.Base, Bases: importer.HubCache{},
+		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Start: p.Start, Test: p.Test, ReadRows: p.ReadRows,
+		Base: p.Base, Bases: importer.HubCache{}, Remote: p.Remote,
 	})
 	if err == nil {
 		p.res.Digest, p.res.Manifest = res.Digest, res.Manifest

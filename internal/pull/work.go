@@ -35,19 +35,30 @@ const (
 	stillness = 50 * time.Millisecond
 )
 
-// enter makes the folder and waits until it is ours.
+// enter makes the folder of one model of a platform and waits until it is ours.
 func enter(ctx context.Context, store *models.Store, platformURL string, m platform.Model, say func(string, ...any)) (*work, error) {
+	return enterKeyed(ctx, store, fmt.Sprintf("%s\n%s\n%s", platformURL, m.Family, m.ID), say)
+}
+
+// enterKeyed makes the folder of what is pulled and waits until it is ours.
+func enterKeyed(ctx context.Context, store *models.Store, what string, say func(string, ...any)) (*work, error) {
 	root, err := filepath.Abs(store.Root())
 	if err != nil {
 		return nil, err
 	}
-	key := models.DigestOf(fmt.Appendf(nil, "%s\n%s\n%s", platformURL, m.Family, m.ID)).Hex()[:24]
+	key := models.DigestOf([]byte(what)).Hex()[:24]
 	w := &work{dir: filepath.Join(root, "staging", "pull-"+key), store: store}
+	w.lock, err = lockFolder(ctx, w.dir, say)
+	return w, err
+}
+
+// lockFolder makes a folder and waits until it is ours.
+func lockFolder(ctx context.Context, dir string, say func(string, ...any)) (*lockedfile.File, error) {
 	for {
-		if err := os.MkdirAll(w.dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, stored(fmt.Errorf("the store cannot be written: %w; %s names another folder", err, models.HomeVariable))
 		}
-		lock, err := acquire(ctx, filepath.Join(w.dir, lockName), say)
+		lock, err := acquire(ctx, filepath.Join(dir, lockName), say)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // whoever had it has just finished
 		}
@@ -55,8 +66,7 @@ func enter(ctx context.Context, store *models.Store, platformURL string, m platf
 			return nil, stored(err)
 		}
 		if same(lock) {
-			w.lock = lock
-			return w, nil
+			return lock, nil
 		}
 		if err := lock.Close(); err != nil {
 			return nil, err
@@ -168,8 +178,14 @@ func (w *work) view() (*models.Store, error) {
 
 // room sees whether a package of that size fits twice: as it comes, and unpacked.
 func (w *work) room(size int64) error {
+	return roomIn(w.dir, size, "the package and what is in it")
+}
+
+// roomIn sees whether files of that size fit twice on the disk of dir, where some of
+// them may lie.
+func roomIn(dir string, size int64, what string) error {
 	var have int64
-	_ = filepath.WalkDir(w.dir, func(_ string, e fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return nil // what cannot be seen is not there
 		}
@@ -179,12 +195,12 @@ func (w *work) room(size int64) error {
 		return nil
 	})
 	need := 2*size - min(have, size)
-	free, known := download.FreeSpace(w.dir)
+	free, known := download.FreeSpace(dir)
 	if !known || free >= need {
 		return nil
 	}
-	return stored(fmt.Errorf("%s are needed for the package and what is in it, and %s are free in %s: %w",
-		humanize.IBytes(uint64(need)), humanize.IBytes(uint64(free)), w.dir, syscall.ENOSPC))
+	return stored(fmt.Errorf("%s are needed for %s, and %s are free in %s: %w",
+		humanize.IBytes(uint64(need)), what, humanize.IBytes(uint64(free)), dir, syscall.ENOSPC))
 }
 
 // full reports whether an error is a file system's that takes no more.

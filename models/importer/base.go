@@ -109,16 +109,22 @@ func (p *pack) locateBase(ctx context.Context, o Options, names []string) (strin
 	if len(names) == 0 {
 		return "", errors.New("it holds only a LoRA adapter, which does not say of which base model: name the folder of that with -base")
 	}
-	for _, name := range names {
-		if o.Bases == nil {
-			break
-		}
-		dir, err := o.Bases.Base(ctx, name)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return dir, err
+	missing := fmt.Errorf("it holds only a LoRA adapter: the weights of its base model %s are not inside; download them with hf download %[1]s, where import then finds them, or name a folder that holds them: -base FOLDER", names[0])
+	for _, bases := range []Bases{o.Bases, o.Remote} {
+		for _, name := range names {
+			if bases == nil {
+				break
+			}
+			dir, err := bases.Base(ctx, name)
+			if err == nil || !errors.Is(err, fs.ErrNotExist) {
+				return dir, err
+			}
+			if bases == o.Remote {
+				missing = fmt.Errorf("%w (%w)", missing, err)
+			}
 		}
 	}
-	return "", fmt.Errorf("it holds only a LoRA adapter: the weights of its base model %s are not inside; download them with hf download %[1]s, where import then finds them, or name a folder that holds them: -base FOLDER", names[0])
+	return "", missing
 }
 
 // modelName is what a base's folder is called: by the hub, or its own name.

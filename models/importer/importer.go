@@ -24,10 +24,17 @@ type Options struct {
 	// Job is the file with the labels; empty for the job_description.json in
 	// the package or beside it.
 	Job string
+	// Client is a file with the prompt, which goes before the model_client.py in the
+	// package; empty for that one.
+	Client string
+	// From says where the model came from; empty for the base name of Path.
+	From string
 	// Base is the folder of the base model, as the Hugging Face hub hands it out, for
-	// a package that holds only an adapter. Where it is empty, Bases is asked.
-	Base  string
-	Bases Bases
+	// a package that holds only an adapter. Where it is empty, Bases is asked for each
+	// name that the package has for it, then Remote, which may download it.
+	Base   string
+	Bases  Bases
+	Remote Bases
 	// Test is the file with the model's test set; empty for the test.jsonl or test.csv
 	// in the package or beside it. ReadRows reads it; nil where nobody asks.
 	Test     string
@@ -83,6 +90,7 @@ func assemble(ctx context.Context, stage *models.Stage, o Options) (m models.Man
 	if err != nil {
 		return models.Manifest{}, nil, err
 	}
+	p.client = o.Client
 	m, err = p.build(ctx, o)
 	if err != nil {
 		return m, nil, fmt.Errorf("%s: %w", o.Path, err)
@@ -108,7 +116,7 @@ func (p *pack) build(ctx context.Context, o Options) (m models.Manifest, err err
 		Schema:  models.SchemaVersion,
 		Name:    o.Name,
 		Weights: path.Base(f.weights),
-		Source:  models.Source{Kind: f.kind, From: filepath.Base(filepath.Clean(o.Path))},
+		Source:  models.Source{Kind: f.kind, From: cmp.Or(o.From, filepath.Base(filepath.Clean(o.Path)))},
 	}
 	if m.Labels, err = p.labels(f, o.Job); err != nil {
 		return m, err
@@ -158,6 +166,10 @@ func (p *pack) classifier(ctx context.Context, f form, m *models.Manifest) error
 	if err != nil {
 		return err
 	}
+	if p.client != "" {
+		p.warn("a classifier reads the text alone: the prompt of %s is not used", p.client)
+		p.client = ""
+	}
 	m.Prompt, m.Answer, m.Scoring = prompt, models.Answer{Form: models.None}, models.Head
 	return p.keepAll(ctx, f)
 }
@@ -187,13 +199,17 @@ func (p *pack) generative(ctx context.Context, f form, m *models.Manifest) error
 	return err
 }
 
-// conversation reads the package's client.
+// conversation reads the package's client, or the one that goes before it.
 func (p *pack) conversation() (conversation, error) {
-	name, ok := p.named(clientName)
-	if !ok {
-		return conversation{}, fmt.Errorf("it has no %s, so the prompt that the model was trained with is unknown", clientName)
+	name, file := p.client, p.client
+	if name == "" {
+		inside, ok := p.named(clientName)
+		if !ok {
+			return conversation{}, fmt.Errorf("it has no %s, so the prompt that the model was trained with is unknown; name the file with -client", clientName)
+		}
+		name, file = inside, p.path(inside)
 	}
-	src, err := p.read(name, maxClient)
+	src, err := readSmall(file, name, maxClient)
 	if err != nil {
 		return conversation{}, err
 	}
@@ -223,6 +239,12 @@ func (p *pack) keepAll(ctx context.Context, f form) error {
 		for _, file := range p.stage.Files() {
 			taken[file.Path] = true
 		}
+	}
+	if p.client != "" {
+		if err := writeFrom(ctx, p.stage, clientName, p.client); err != nil {
+			return err
+		}
+		taken[clientName] = true
 	}
 	for _, name := range append(f.keep, p.extras(f.merging != nil)...) {
 		base := path.Base(name)

@@ -71,8 +71,11 @@ func (p *pack) findBase(ctx context.Context, f *form, o Options) error {
 		return err
 	}
 	g.names = p.baseNames(g.adapter.Config.Base)
+	alive := p.stage.KeepAlive() // a base may take hours to come
 	var err error
-	if g.base, err = p.locateBase(ctx, o, g.names); err != nil {
+	g.base, err = p.locateBase(ctx, o, g.names)
+	alive()
+	if err != nil {
 		return err
 	}
 	if err := p.plan(f); err != nil {

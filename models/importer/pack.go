@@ -26,6 +26,7 @@ type pack struct {
 	files  []models.File // sorted by depth, then path; digests only from a tar
 	stage  *models.Stage
 	isTar  bool
+	client string // file of the user's that goes before the package's client; may be empty
 
 	warnings []string
 }

@@ -24,6 +24,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"cubby/internal/httpfault"
 )
 
 // Era is a state of the platform's API.
@@ -94,19 +96,23 @@ type Model struct {
 	dir                                 string
 }
 
-// Platform is an http.Handler.
+// Fault is a way to fail. Its routes are "GET /slms" and such, "POST /" for Cognito,
+// and "GET /s3/" for files.
+type Fault = httpfault.Fault
+
+// Platform is an http.Handler. Its requests to Cognito are those called "POST /".
 type Platform struct {
+	httpfault.Server
+
 	opt Options
 	api http.Handler
 
-	mu       sync.Mutex
-	models   []*Model // newest first
-	tokens   map[string]time.Time
-	refresh  map[string]bool
-	serial   int
-	credits  int
-	faults   []*Fault
-	requests []string
+	mu      sync.Mutex
+	models  []*Model // newest first
+	tokens  map[string]time.Time
+	refresh map[string]bool
+	serial  int
+	credits int
 }
 
 // New reads the folder of packages. Each tar becomes a model that is trained;
@@ -219,23 +225,12 @@ func id(kind, name string) string {
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }
 
-// Requests returns the requests so far, each as its method and path, with "POST /"
-// for Cognito's.
-func (p *Platform) Requests() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.requests)
-}
-
 // ServeHTTP answers as the host would that a request is for.
 func (p *Platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f := p.record(r)
-	if f != nil {
-		var done bool
-		if w, r, done = f.apply(w, r); done {
-			return
-		}
-	}
+	p.Serve(w, r, p.route)
+}
+
+func (p *Platform) route(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Header.Get("X-Amz-Target") != "":
 		p.cognito(w, r)
@@ -244,27 +239,6 @@ func (p *Platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		p.api.ServeHTTP(w, r)
 	}
-}
-
-// record notes a request and returns the fault that is switched on for it.
-func (p *Platform) record(r *http.Request) *Fault {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	line := r.Method + " " + r.URL.Path
-	p.requests = append(p.requests, line)
-	for i, f := range p.faults {
-		if !strings.HasPrefix(line, f.Route) {
-			continue
-		}
-		if f.Times > 0 {
-			if f.Times--; f.Times == 0 {
-				p.faults = slices.Delete(p.faults, i, i+1)
-			}
-		}
-		hit := *f
-		return &hit
-	}
-	return nil
 }
 
 func reply(w http.ResponseWriter, status int, body any) {

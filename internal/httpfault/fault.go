@@ -1,16 +1,19 @@
-package localplatform
+// Package httpfault makes a server of a test's fail as servers fail.
+package httpfault
 
 import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 )
 
 // Fault is a way to fail. What is zero does not happen; the rest happens together.
 type Fault struct {
-	// Route is the beginning of the requests that are hit, such as "GET /slms",
-	// "POST /" for Cognito, or "GET /s3/" for files; empty for all.
+	// Route is the beginning of the requests that are hit, such as "GET /slms"; empty for
+	// all.
 	Route string
 	// Times is how many requests are hit; 0 for all until Heal.
 	Times int
@@ -27,18 +30,65 @@ type Fault struct {
 	ETag        string // is the file's, as if it had been replaced
 }
 
+// Server answers requests, or fails as its faults say. It records what it was asked
+// for. Its zero value has no faults.
+type Server struct {
+	mu       sync.Mutex
+	faults   []*Fault
+	requests []string
+}
+
 // Break switches a fault on. Of several that fit, the first decides.
-func (p *Platform) Break(f Fault) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.faults = append(p.faults, &f)
+func (s *Server) Break(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, &f)
 }
 
 // Heal switches all faults off.
-func (p *Platform) Heal() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.faults = nil
+func (s *Server) Heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
+// Requests are the methods and paths of all requests so far.
+func (s *Server) Requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// Serve answers a request with next, or as a fault has it.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, next func(http.ResponseWriter, *http.Request)) {
+	if f := s.record(r); f != nil {
+		var done bool
+		if w, r, done = f.apply(w, r); done {
+			return
+		}
+	}
+	next(w, r)
+}
+
+// record notes a request and returns the fault that is switched on for it.
+func (s *Server) record(r *http.Request) *Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	line := r.Method + " " + r.URL.Path
+	s.requests = append(s.requests, line)
+	for i, f := range s.faults {
+		if !strings.HasPrefix(line, f.Route) {
+			continue
+		}
+		if f.Times > 0 {
+			if f.Times--; f.Times == 0 {
+				s.faults = slices.Delete(s.faults, i, i+1)
+			}
+		}
+		hit := *f
+		return &hit
+	}
+	return nil
 }
 
 // apply does what comes before a regular answer, and reports whether there is to
