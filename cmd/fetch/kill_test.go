@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,6 +27,7 @@ type killing struct {
 	root    string // of the store
 	base    int64  // what lay there before the first run
 	args    []string
+	phase   func() string // tells from the store how far a run has come
 	watched []instant
 	reach   float64 // of the run that was watched, how much instants are chosen from
 	early   int     // runs that ended before their kill
@@ -32,12 +35,13 @@ type killing struct {
 
 // instant is one of a run: when so much lay in the store for so long.
 type instant struct {
-	size int64
-	held time.Duration
+	size  int64
+	held  time.Duration
+	phase string
 }
 
 func newKilling(t *testing.T, root string, args ...string) *killing {
-	return &killing{t: t, root: root, args: args, reach: 1}
+	return &killing{t: t, root: root, args: args, phase: func() string { return "" }, reach: 1}
 }
 
 // entrySize is what an entry counts beside its bytes.
@@ -103,13 +107,13 @@ func (k *killing) finish() {
 		if size := k.progress(); size > most {
 			most, since = size, time.Now()
 		}
-		seen = append(seen, instant{most, time.Since(since)})
+		seen = append(seen, instant{most, time.Since(since), k.phase()})
 	}
 	if l.err != nil {
 		k.t.Fatalf("it failed without being killed: %v\n%s", l.err, l.out.String())
 	}
 	if k.watched == nil {
-		k.watched = append([]instant{{}}, seen...)
+		k.watched = append([]instant{{phase: k.phase()}}, seen...)
 	}
 }
 
@@ -140,8 +144,9 @@ func (k *killing) kill() bool {
 	return true
 }
 
-// choose takes one of the instants when more lay in the store than now, if any: the
-// program may be going on with what a killed one left.
+// choose takes an instant when more lay in the store than now, if there is one: the
+// program may be going on with what a killed one left. Each phase is as likely, however
+// short.
 func (k *killing) choose(now int64) instant {
 	var ahead []instant
 	for _, i := range k.watched {
@@ -152,5 +157,12 @@ func (k *killing) choose(now int64) instant {
 	if len(ahead) == 0 || rand.IntN(8) == 0 {
 		ahead = k.watched
 	}
-	return ahead[rand.IntN(max(1, int(k.reach*float64(len(ahead)))))]
+	ahead = ahead[:max(1, int(k.reach*float64(len(ahead))))]
+	phases := map[string][]instant{}
+	for _, i := range ahead {
+		phases[i.phase] = append(phases[i.phase], i)
+	}
+	names := slices.Sorted(maps.Keys(phases))
+	list := phases[names[rand.IntN(len(names))]]
+	return list[rand.IntN(len(list))]
 }

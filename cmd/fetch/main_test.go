@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -205,25 +204,16 @@ func checkWhole(t *testing.T, s *models.Store) bool {
 // writePackage packs the demo model as a platform would.
 func writePackage(t *testing.T, name string) {
 	t.Helper()
+	files := around()
+	files["model/model.gguf"] = demoWeights(t)
+	writeTar(t, name, files)
+}
+
+func demoWeights(t *testing.T) []byte {
+	t.Helper()
 	weights, err := os.ReadFile(filepath.Join(testenv.Root(t), "models", "demo", "model.gguf"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	for _, f := range []struct{ name, data string }{
-		{"model/model.gguf", string(weights)},
-		{"model_client.py", "SYSTEM_PROMPT = 'Sort it.'\n"},
-		{"job_description.json", `{"classes_description": {"a": "", "b": ""}}`},
-	} {
-		if err := w.WriteHeader(&tar.Header{Name: f.name, Size: int64(len(f.data)), Mode: 0o644}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := strings.NewReader(f.data).WriteTo(w); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(w.Close(), os.WriteFile(name, buf.Bytes(), 0o644)); err != nil {
-		t.Fatal(err)
-	}
+	return weights
 }

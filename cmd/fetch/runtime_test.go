@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -52,21 +51,9 @@ func setName(ts *testscript.TestScript, _ bool, _ []string) {
 func TestKilledRuntime(t *testing.T) {
 	dir := t.TempDir()
 	home, pack := filepath.Join(dir, "store"), filepath.Join(dir, "a.tar")
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
 	set := librariestest.Set(libraries.Local())
 	set["libpadding.so"] = append(librariestest.Library(libraries.Local(), "padding"), make([]byte, 4<<20)...)
-	for name, data := range set {
-		if err := w.WriteHeader(&tar.Header{Name: name, Size: int64(len(data)), Mode: 0o644}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(w.Close(), os.WriteFile(pack, buf.Bytes(), 0o644)); err != nil {
-		t.Fatal(err)
-	}
+	writeTar(t, pack, set)
 	whole := func() bool {
 		r, err := libraries.Find(home, "")
 		if errors.Is(err, libraries.ErrNone) {
