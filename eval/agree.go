@@ -9,7 +9,8 @@ import (
 // Answers classifies rows, whose labels do not matter, and holds the classifier
 // to its contract.
 func Answers(ctx context.Context, c Classifier, set *labels.Set, rows []Row, opts Options) ([]Answer, error) {
-	return classifyAll(ctx, c, set, rows, opts)
+	answers, _, err := classifyAll(ctx, c, set, rows, opts)
+	return answers, err
 }
 
 // Agreement compares two lists of answers to the same rows.

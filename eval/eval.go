@@ -49,6 +49,9 @@ type Row struct {
 type Options struct {
 	Batch    int                   // texts a call; 0 means DefaultBatch
 	Progress func(done, total int) // called after each batch, where set
+	// Alone is how many of the rows that are answered now go first and one at a time,
+	// so that their times are those of single texts.
+	Alone int
 	// Answered are the answers that an earlier run had to the first rows.
 	Answered []Answer
 	// Save keeps the answers of a batch, where set.
@@ -62,44 +65,59 @@ func Run(ctx context.Context, c Classifier, set *labels.Set, rows []Row, opts Op
 	if err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	answers, err := classifyAll(ctx, c, set, rows, opts)
+	answers, times, err := classifyAll(ctx, c, set, rows, opts)
 	if err != nil {
 		return nil, err
 	}
-	elapsed := time.Since(start).Seconds()
 	report := measure(set, rows, truth, answers)
-	report.Seconds = elapsed
 	report.Resumed = len(opts.Answered)
-	if elapsed > 0 {
-		report.RowsPerSecond = float64(len(rows)-report.Resumed) / elapsed
-	}
+	report.timed(times, len(rows)-report.Resumed)
 	return report, nil
 }
 
-func classifyAll(ctx context.Context, c Classifier, set *labels.Set, rows []Row, opts Options) ([]Answer, error) {
+// spent is how long calls took: of single texts, and all of the others.
+type spent struct {
+	alone  []time.Duration
+	others time.Duration
+}
+
+func (s *spent) add(took time.Duration, alone bool) {
+	if alone {
+		s.alone = append(s.alone, took)
+	} else {
+		s.others += took
+	}
+}
+
+func classifyAll(ctx context.Context, c Classifier, set *labels.Set, rows []Row, opts Options) (answers []Answer, times spent, err error) {
 	batch := opts.Batch
 	if batch <= 0 {
 		batch = DefaultBatch
 	}
-	answers := slices.Grow(slices.Clone(opts.Answered), len(rows)-len(opts.Answered))
-	for from := len(answers); from < len(rows); from += batch {
-		part := rows[from:min(from+batch, len(rows))]
+	answers = slices.Grow(slices.Clone(opts.Answered), len(rows)-len(opts.Answered))
+	for from := len(answers); from < len(rows); from = len(answers) {
+		size, alone := batch, len(times.alone) < opts.Alone
+		if alone {
+			size = 1
+		}
+		part := rows[from:min(from+size, len(rows))]
+		start := time.Now()
 		got, err := classify(ctx, c, set, part)
+		times.add(time.Since(start), alone)
 		if err != nil {
-			return nil, fmt.Errorf("lines %d to %d: %w", part[0].Line, part[len(part)-1].Line, err)
+			return nil, times, fmt.Errorf("lines %d to %d: %w", part[0].Line, part[len(part)-1].Line, err)
 		}
 		answers = append(answers, got...)
 		if opts.Save != nil {
 			if err := opts.Save(part, got); err != nil {
-				return nil, err
+				return nil, times, err
 			}
 		}
 		if opts.Progress != nil {
 			opts.Progress(len(answers), len(rows))
 		}
 	}
-	return answers, nil
+	return answers, times, nil
 }
 
 // classify makes one call and holds the classifier to its contract.

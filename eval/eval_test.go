@@ -270,6 +270,24 @@ func TestSpeedAndBatches(t *testing.T) {
 	})
 }
 
+func TestLatency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &scripted{answers: map[string]Answer{"t": {Distribution: labels.Distribution{1, 0}}}, took: 2 * time.Second}
+		rows := slices.Repeat([]Row{{Line: 2, Text: "t", Answer: "a"}}, 10)
+		r, err := Run(t.Context(), c, setOf(t, "a", "b"), rows, Options{Batch: 4, Alone: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(c.batches) != "[1 1 1 4 3]" || r.Seconds != 10 || r.RowsPerSecond != 7.0/4 || *r.Latency != (Latency{3, 2000, 2000, 2000}) {
+			t.Errorf("batches %v, %+v, %+v", c.batches, r.Timing, r.Latency)
+		}
+		r, err = Run(t.Context(), c, setOf(t, "a", "b"), rows[:2], Options{Alone: 3})
+		if err != nil || r.RowsPerSecond != 0.5 || r.Latency.Texts != 2 {
+			t.Errorf("%+v, %+v, %v", r.Timing, r.Latency, err)
+		}
+	})
+}
+
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

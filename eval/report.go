@@ -49,9 +49,8 @@ type Report struct {
 	// any, nothing is said of probabilities.
 	LabelOnly int `json:"label_only"`
 
-	Resumed       int     `json:"resumed"` // rows that an earlier run answered
-	Seconds       float64 `json:"seconds"`
-	RowsPerSecond float64 `json:"rows_per_second"`
+	Resumed int `json:"resumed"` // rows that an earlier run answered
+	Timing
 
 	Labels   []string `json:"labels"` // in the set's order
 	PerClass PerClass `json:"per_class"`

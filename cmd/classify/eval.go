@@ -24,6 +24,9 @@ func (p *program) evalFlags() []cli.Flag {
 	}
 }
 
+// alone is how many rows go one at a time, so that latencies are those of single texts.
+const alone = 32
+
 // eval measures the target on the labelled rows of -data.
 func (p *program) eval(ctx context.Context, args []string) error {
 	if err := onlyFlags("eval", args); err != nil {
@@ -65,7 +68,7 @@ func (p *program) evaluate(ctx context.Context, list []eval.Row) (report *eval.R
 	header := eval.PredictionsHeader{
 		Model: f.Model, Artifact: f.Artifact, Scoring: f.Scoring, Engine: engineName(f.Engine), Dataset: eval.DatasetDigest(list), Rows: len(list),
 	}
-	opts := eval.Options{Progress: p.progress()}
+	opts := eval.Options{Progress: p.progress(), Alone: alone}
 	if p.predictions != "" {
 		if _, err := eval.Truth(f.Labels, list); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.data, err)

@@ -67,7 +67,11 @@ func summary(r *eval.Report) string {
 	if r.Truncated > 0 {
 		t.add("truncated", fmt.Sprintf("%d of %d rows lost their end", r.Truncated, r.Rows))
 	}
-	t.add("speed", fmt.Sprintf("%.1f rows/s", r.RowsPerSecond))
+	speed := fmt.Sprintf("%.1f rows/s", r.RowsPerSecond)
+	if l := r.Latency; l != nil {
+		speed += fmt.Sprintf("; one text alone %.1f ms (median), %.1f ms (95 of 100)", l.P50, l.P95)
+	}
+	t.add("speed", speed)
 	return t.String()
 }
 
