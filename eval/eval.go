@@ -71,39 +71,25 @@ func Run(ctx context.Context, c Classifier, set *labels.Set, rows []Row, opts Op
 	}
 	report := measure(set, rows, truth, answers)
 	report.Resumed = len(opts.Answered)
-	report.timed(times, len(rows)-report.Resumed)
+	report.Timing = NewTiming(times)
 	return report, nil
 }
 
-// spent is how long calls took: of single texts, and all of the others.
-type spent struct {
-	alone  []time.Duration
-	others time.Duration
-}
-
-func (s *spent) add(took time.Duration, alone bool) {
-	if alone {
-		s.alone = append(s.alone, took)
-	} else {
-		s.others += took
-	}
-}
-
-func classifyAll(ctx context.Context, c Classifier, set *labels.Set, rows []Row, opts Options) (answers []Answer, times spent, err error) {
+func classifyAll(ctx context.Context, c Classifier, set *labels.Set, rows []Row, opts Options) (answers []Answer, times Times, err error) {
 	batch := opts.Batch
 	if batch <= 0 {
 		batch = DefaultBatch
 	}
 	answers = slices.Grow(slices.Clone(opts.Answered), len(rows)-len(opts.Answered))
 	for from := len(answers); from < len(rows); from = len(answers) {
-		size, alone := batch, len(times.alone) < opts.Alone
+		size, alone := batch, len(times.Alone) < opts.Alone
 		if alone {
 			size = 1
 		}
 		part := rows[from:min(from+size, len(rows))]
 		start := time.Now()
 		got, err := classify(ctx, c, set, part)
-		times.add(time.Since(start), alone)
+		times.add(time.Since(start), len(part), alone)
 		if err != nil {
 			return nil, times, fmt.Errorf("lines %d to %d: %w", part[0].Line, part[len(part)-1].Line, err)
 		}

@@ -22,27 +22,44 @@ type Latency struct {
 	P99   float64 `json:"p99_ms"`
 }
 
-// timed sets the times of rows; their rate is that of batches where there were any.
-func (r *Report) timed(times spent, rows int) {
-	alone := time.Duration(0)
-	for _, t := range times.alone {
-		alone += t
-	}
-	r.Seconds = (alone + times.others).Seconds()
-	batched, took := rows-len(times.alone), times.others
-	if batched == 0 {
-		batched, took = rows, alone
-	}
-	if took > 0 {
-		r.RowsPerSecond = float64(batched) / took.Seconds()
-	}
-	if len(times.alone) == 0 {
+// Times are those of calls.
+type Times struct {
+	Alone   []time.Duration // of calls with one text, where that was the wish
+	Batched int             // texts of the other calls
+	Others  time.Duration   // those calls together
+}
+
+func (t *Times) add(took time.Duration, texts int, alone bool) {
+	if alone {
+		t.Alone = append(t.Alone, took)
 		return
 	}
-	slices.Sort(times.alone)
-	at := func(q float64) float64 {
-		i := int(math.Ceil(q*float64(len(times.alone)))) - 1
-		return float64(times.alone[max(0, i)]) / float64(time.Millisecond)
+	t.Batched += texts
+	t.Others += took
+}
+
+// NewTiming sums up. The rate is that of batches, where there were any.
+func NewTiming(t Times) Timing {
+	alone := time.Duration(0)
+	for _, took := range t.Alone {
+		alone += took
 	}
-	r.Latency = &Latency{len(times.alone), at(0.50), at(0.95), at(0.99)}
+	out := Timing{Seconds: (alone + t.Others).Seconds()}
+	texts, took := t.Batched, t.Others
+	if texts == 0 {
+		texts, took = len(t.Alone), alone
+	}
+	if took > 0 {
+		out.RowsPerSecond = float64(texts) / took.Seconds()
+	}
+	if len(t.Alone) == 0 {
+		return out
+	}
+	sorted := slices.Sorted(slices.Values(t.Alone))
+	at := func(q float64) float64 {
+		i := int(math.Ceil(q*float64(len(sorted)))) - 1
+		return float64(sorted[max(0, i)]) / float64(time.Millisecond)
+	}
+	out.Latency = &Latency{len(sorted), at(0.50), at(0.95), at(0.99)}
+	return out
 }

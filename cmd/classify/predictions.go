@@ -61,3 +61,16 @@ func openPredictions(name string, set *labels.Set, rows []eval.Row, want eval.Pr
 func (p *predictionsFile) save(rows []eval.Row, answers []eval.Answer) error {
 	return errors.Join(p.writer.Write(rows, answers), p.Sync())
 }
+
+// readPredictions reads a file that save has written.
+func readPredictions(name string) (*eval.Predictions, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := eval.ReadPredictions(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return p, nil
+}

@@ -39,6 +39,10 @@ type program struct {
 
 	predictions, platform string // eval
 
+	train, cache string // compare
+	shots        int
+	prices       []string
+
 	clients, batch, passes int // bench
 	duration               time.Duration
 
@@ -105,7 +109,7 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 	root := &cli.Command{
 		Name:        "classify",
 		Usage:       "sort text into a model's labels",
-		UsageText:   "classify [flags] \"text\" [more texts]\nclassify [flags] -data FILE\nclassify eval -data FILE [flags]\nclassify bench -data FILE [flags]\nclassify agree -engines LIST -data FILE [flags]",
+		UsageText:   "classify [flags] \"text\" [more texts]\nclassify [flags] -data FILE\nclassify eval -data FILE [flags]\nclassify bench -data FILE [flags]\nclassify agree -engines LIST -data FILE [flags]\nclassify compare -data FILE [flags] CONTESTANT...",
 		Description: description,
 		Version:     version(),
 		Flags: append(p.commonFlags(),
@@ -115,6 +119,12 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 				Name: "eval", Usage: "measure accuracy on labelled rows (columns question,answer)",
 				Flags:  p.evalFlags(),
 				Action: act(p.eval), OnUsageError: usage, HideHelpCommand: true,
+			},
+			{
+				Name: "compare", Usage: "compare models, engines, chat models and a baseline on labelled rows", ArgsUsage: "CONTESTANT...",
+				Description: contestantHelp,
+				Flags:       p.compareFlags(),
+				Action:      act(p.compare), OnUsageError: usage, HideHelpCommand: true,
 			},
 			{
 				Name: "bench", Usage: "measure speed on the texts of a file",

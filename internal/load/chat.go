@@ -54,7 +54,7 @@ func openChat(ref string, opt Options) (*chat.Backend, error) {
 		name = ref
 	}
 	return chat.Open(context.Background(), chat.Options{
-		URL: opt.Remote.URL, Key: opt.Remote.Key, KeyFrom: "the variable " + keyVariable, Model: opt.Remote.Model, Name: name,
+		URL: opt.Remote.URL, Key: opt.Remote.Key, KeyFrom: "the variable " + KeyVariable, Model: opt.Remote.Model, Name: name,
 		Task: job.Task, Labels: set, Slots: opt.Remote.Slots,
 	})
 }

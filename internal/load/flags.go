@@ -10,9 +10,9 @@ import (
 	"cubby/runtime/llama"
 )
 
-// keyVariable holds the API key of a server that computes: among the
+// KeyVariable holds the API key of a server that computes: among the
 // arguments it would show in process lists.
-const keyVariable = "CUBBY_ENGINE_KEY"
+const KeyVariable = "CUBBY_ENGINE_KEY"
 
 // Flags are those of every program that runs a model: where it is found, and what
 // computes it. Each is also an environment variable.
@@ -50,7 +50,7 @@ func Variable(flag string) string {
 // Check refuses values that cannot be meant, with the name of the flag, and reads
 // what must not be one.
 func (o *Options) Check() error {
-	o.Remote.Key = os.Getenv(keyVariable)
+	o.Remote.Key = os.Getenv(KeyVariable)
 	if o.Threads < 0 {
 		return fmt.Errorf("-threads %d: expected 0 (one a core) or more", o.Threads)
 	}
