@@ -48,6 +48,7 @@ type Manifest struct {
 	Calibration *labels.Calibration `json:"calibration,omitempty"`
 	Policy      *labels.Policy      `json:"policy,omitempty"`
 	Canary      *Canary             `json:"canary,omitempty"`
+	Replay      *Replay             `json:"replay,omitempty"`
 	// Weights names the GGUF file, or the safetensors file beside which
 	// config.json and tokenizer.json lie.
 	Weights string `json:"weights"`
@@ -102,4 +103,22 @@ type Source struct {
 	Kind Kind   `json:"kind"`
 	From string `json:"from"` // base name of the folder or tar that was imported
 	Note string `json:"note,omitempty"`
+}
+
+// DataFolder is the part of a model folder with what the model was trained and
+// tested on. No engine reads it.
+const DataFolder = "data"
+
+// DataFile returns the listed file of that name in DataFolder.
+func (m Manifest) DataFile(name string) (File, bool) { return m.file(DataFolder + "/" + name) }
+
+// TestSet returns the file with the rows that the model was tested on, false where
+// it keeps none.
+func (m Manifest) TestSet() (File, bool) {
+	for _, name := range []string{"test.jsonl", "test.csv"} {
+		if f, ok := m.DataFile(name); ok {
+			return f, true
+		}
+	}
+	return File{}, false
 }

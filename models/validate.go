@@ -20,7 +20,7 @@ func (m Manifest) Validate() error {
 	checks := []func() error{
 		func() error { return checkSchema(m.Schema) },
 		func() error { return ValidName(m.Name) },
-		m.checkLabels, m.checkText, m.checkAnswer, m.checkDecision, m.checkCanary, m.checkFiles, m.checkWeights,
+		m.checkLabels, m.checkText, m.checkAnswer, m.checkDecision, m.checkCanary, m.checkReplay, m.checkFiles, m.checkWeights,
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -112,6 +112,13 @@ func (m Manifest) checkCanary() error {
 		return fmt.Errorf("canary: %w", err)
 	}
 	return nil
+}
+
+func (m Manifest) checkReplay() error {
+	if m.Replay == nil {
+		return nil
+	}
+	return m.Replay.check()
 }
 
 func (m Manifest) checkFiles() error {

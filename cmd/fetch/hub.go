@@ -8,7 +8,6 @@ import (
 
 	"cubby/internal/download"
 	"cubby/internal/hub"
-	"cubby/internal/load"
 	"cubby/internal/pull"
 	"cubby/models/importer"
 
@@ -56,7 +55,7 @@ func (p *program) remoteBases(c *cli.Command, progress download.Progress, say fu
 }
 
 // pullHub is fetch pull of a repo of the Hugging Face hub.
-func (p *program) pullHub(ctx context.Context, c *cli.Command) error {
+func (p *program) pullHub(ctx context.Context, c *cli.Command, checks importer.Checks) error {
 	ref, err := hub.ParseRef(c.Args().First())
 	if err != nil {
 		return usageError{err}
@@ -81,8 +80,7 @@ func (p *program) pullHub(ctx context.Context, c *cli.Command) error {
 		Client: client, Store: p.store, Ref: ref, Again: c.Bool("again"), Progress: progress, Say: say,
 		Import: importer.Options{
 			Name: c.String("as"), Job: c.String("job"), Client: c.String("client"), Start: p.start(p.store.Root()),
-			Test: c.String("test"), ReadRows: load.ReadRows,
-			Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, say),
+			Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, say), Checks: checks,
 		},
 	})
 	_ = progress.Close() // it shows nothing any more

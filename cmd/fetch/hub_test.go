@@ -140,7 +140,7 @@ func TestHubPullGGUF(t *testing.T) {
 	for _, f := range m.Manifest.Files {
 		kept = append(kept, f.Path)
 	}
-	if got := strings.Join(kept, " "); got != "LICENSE README.md model.gguf model_client.py" {
+	if got := strings.Join(kept, " "); got != "LICENSE README.md data/job_description.json model.gguf model_client.py" {
 		t.Errorf("it holds %s", got)
 	}
 	for _, r := range append(p.hub.Requests(), p.hub.CDN.Requests()...) {

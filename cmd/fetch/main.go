@@ -59,12 +59,11 @@ func (p *program) command() *cli.Command {
 		Commands: []*cli.Command{
 			{
 				Name: "import", Usage: "install a downloaded package", ArgsUsage: "FOLDER|TAR",
-				Flags: []cli.Flag{
+				Flags: append(checkFlags(),
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the model in the store"},
 					&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when job_description.json is neither in the package nor beside it"},
 					clientFlag(), baseFlag(), offlineFlag(),
-					testFlag(),
-				},
+				),
 				Action: p.importPackage, OnUsageError: usageFailed,
 			},
 			{Name: "ls", Usage: "list the models of the store", Action: p.list, OnUsageError: usageFailed},
@@ -77,10 +76,6 @@ func (p *program) command() *cli.Command {
 			p.runtimeCommand(),
 		},
 	}
-}
-
-func testFlag() cli.Flag {
-	return &cli.StringFlag{Name: "test", Usage: "`FILE` with the model's test set, when no test.jsonl or test.csv is in the package or beside it"}
 }
 
 func (p *program) openStore(ctx context.Context, c *cli.Command) (context.Context, error) {
@@ -110,11 +105,14 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	if err := models.ValidName(c.String("name")); err != nil {
 		return usageError{err}
 	}
+	checks, err := p.checks(c)
+	if err != nil {
+		return err
+	}
 	progress := p.renderer(false)
 	res, err := importer.Import(ctx, p.store, importer.Options{
 		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Client: c.String("client"), Start: p.start(p.store.Root()),
-		Test: c.String("test"), ReadRows: load.ReadRows,
-		Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, p.sayAfter(progress)),
+		Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, p.sayAfter(progress)), Checks: checks,
 	})
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {
@@ -127,5 +125,6 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	if note := res.Manifest.Source.Note; note != "" {
 		fmt.Fprintln(p.stdout, "note:", note)
 	}
+	p.replayed(res.Replay, p.stdout)
 	return nil
 }

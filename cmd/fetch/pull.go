@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"cubby/internal/download"
 	"cubby/internal/hub"
-	"cubby/internal/load"
 	"cubby/internal/pull"
 	"cubby/models"
 
@@ -21,12 +21,11 @@ func (p *program) pullCommand() *cli.Command {
 	return &cli.Command{
 		Name: "pull", Usage: "download a trained model from distil labs' platform, or from the Hugging Face hub, and install it", ArgsUsage: "ID|NAME|hf.co/ORG/REPO[/FILE][@REVISION]",
 		Description: "Interrupted, even by a crash, the same command goes on where it stopped.",
-		Flags: append(platformFlags(),
+		Flags: append(append(platformFlags(), checkFlags()...),
 			&cli.StringFlag{Name: "as", Usage: "`NAME` of the model in the store", DefaultText: "the platform's name for it, or the beginning of its id"},
 			&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when the platform does not give job_description.json"},
 			clientFlag(), baseFlag(), offlineFlag(),
 			&cli.StringFlag{Name: "files", Usage: "keep the files beside the package in `FOLDER`: job description, config, client, and test set and predictions where they cost nothing"},
-			testFlag(),
 			&cli.BoolFlag{Name: "again", Usage: "download and install anew what is installed, or could not be imported"},
 			&cli.BoolFlag{Name: "json", Usage: "print progress and result as lines of JSON"},
 		),
@@ -41,8 +40,12 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	if err := checkPull(c); err != nil {
 		return err
 	}
+	checks, err := p.checks(c)
+	if err != nil {
+		return err
+	}
 	if hub.IsRef(c.Args().First()) {
-		return p.pullHub(ctx, c)
+		return p.pullHub(ctx, c, checks)
 	}
 	a, err := newAccount(c)
 	if err != nil {
@@ -60,7 +63,7 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	}
 	res, err := pull.Pull(ctx, pull.Options{
 		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Prompt: c.String("client"), Base: c.String("base"), Remote: p.remoteBases(c, progress, say),
-		Files: c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Test: c.String("test"), ReadRows: load.ReadRows, Progress: progress, Say: say,
+		Files: c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Checks: checks, Progress: progress, Say: say,
 	})
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {
@@ -75,6 +78,7 @@ func (p *program) report(res pull.Result, asJSON bool) error {
 		fmt.Fprintln(p.stderr, "warning:", w)
 	}
 	if asJSON {
+		p.replayed(res.Replay, io.Discard)
 		return p.pulledJSON(res)
 	}
 	p.pulled(res)
@@ -99,7 +103,7 @@ func checkPull(c *cli.Command) error {
 			return usagef("the name %q belongs to the built-in model: choose another", models.DemoName)
 		}
 	}
-	for _, name := range []string{"job", "client", "base", "test"} {
+	for _, name := range []string{"job", "client", "base"} {
 		if file := c.String(name); file != "" {
 			if _, err := os.Stat(file); err != nil {
 				return usagef("-%s: %w", name, err)
@@ -143,6 +147,12 @@ func (p *program) pulled(res pull.Result) {
 			fmt.Fprintln(p.stdout, "note:", m.Source.Note)
 		}
 	}
+	switch {
+	case res.Replay != nil:
+		p.replayed(res.Replay, p.stdout)
+	case m.Replay != nil:
+		fmt.Fprintln(p.stdout, replayLine(m.Replay))
+	}
 	for _, f := range res.Files {
 		fmt.Fprintln(p.stdout, "kept", f)
 	}
@@ -162,6 +172,13 @@ func (p *program) pulledJSON(res pull.Result) error {
 	for _, f := range res.Manifest.Files {
 		bytes += f.Size
 	}
+	var replay any
+	switch {
+	case res.Replay != nil:
+		replay = res.Replay
+	case res.Manifest.Replay != nil:
+		replay = res.Manifest.Replay
+	}
 	return json.NewEncoder(p.stdout).Encode(struct {
 		Event    string      `json:"event"`
 		Name     string      `json:"name"`
@@ -173,5 +190,6 @@ func (p *program) pulledJSON(res pull.Result) error {
 		Files    []string    `json:"files,omitempty"`
 		Warnings []string    `json:"warnings,omitempty"`
 		Note     string      `json:"note,omitempty"`
-	}{event, res.Manifest.Name, res.Digest.String(), res.Model.ID, res.Manifest.Source.Kind, len(res.Manifest.Labels), bytes, res.Files, res.Warnings, res.Manifest.Source.Note})
+		Replay   any         `json:"replay,omitempty"`
+	}{event, res.Manifest.Name, res.Digest.String(), res.Model.ID, res.Manifest.Source.Kind, len(res.Manifest.Labels), bytes, res.Files, res.Warnings, res.Manifest.Source.Note, replay})
 }

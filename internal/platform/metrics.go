@@ -90,3 +90,13 @@ func (o object) number(key string) float64 {
 	f, _ := asNumber(o[key])
 	return f
 }
+
+// MarshalJSON writes the platform's own form: the accuracy, and an object for each
+// class.
+func (s Scores) MarshalJSON() ([]byte, error) {
+	out := map[string]any{"accuracy": s.Accuracy}
+	for name, c := range s.Classes {
+		out[name] = map[string]float64{"precision": c.Precision, "recall": c.Recall, "f1-score": c.F1, "support": c.Support}
+	}
+	return json.Marshal(out)
+}

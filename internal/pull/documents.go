@@ -3,6 +3,7 @@ package pull
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -25,7 +26,9 @@ const (
 	configName      = "config.yaml"
 	clientName      = "model_client.py"
 	predictionsName = "predictions.jsonl"
-	testName        = "test" // and the ending that it has on the platform
+	metricsName     = "metrics.json"
+	testName        = "test"  // and the ending that it has on the platform
+	trainName       = "train" // the same
 )
 
 // Bounds of the files beside a package.
@@ -42,36 +45,36 @@ type wanted struct {
 }
 
 // readDocuments downloads what the platform has beside the package and gives for
-// nothing: what the import may need, and with Options.Files the rest.
+// nothing: what the import needs, and what the model was trained and tested on.
 func (p *puller) readDocuments(ctx context.Context) error {
 	list := []wanted{
 		{jobName, p.pack.JobDescription, maxDescription},
 		{configName, p.pack.Config, maxDescription},
 		{clientName, p.pack.Client, maxDescription},
 	}
-	if p.Files != "" || list[0].link == nil {
-		more, err := p.dataset(ctx, list)
-		if err != nil {
+	needed := len(list)
+	list, err := p.dataset(ctx, list)
+	if err != nil {
+		return err
+	}
+	if p.checked() {
+		predictions, err := p.measured(ctx)
+		if err := p.spare(ctx, "its predictions", err); err != nil {
 			return err
 		}
-		list = more
+		list = append(list, predictions)
 	}
-	if p.Files != "" {
-		metrics, err := p.Client.Metrics(ctx, p.model)
-		if err := p.optional("its predictions", err); err != nil {
-			return err
-		}
-		if err == nil {
-			list = append(list, wanted{predictionsName, metrics.Predictions, maxRows})
-		}
-	}
-	for _, w := range list {
+	for i, w := range list {
 		if w.link == nil {
 			continue
 		}
 		data, err := p.Client.Read(ctx, *w.link, w.limit)
-		if err := p.optional(w.name, err); err != nil {
-			return err
+		check := p.optional(w.name, err)
+		if i >= needed {
+			check = p.spare(ctx, w.name, err)
+		}
+		if check != nil {
+			return check
 		}
 		if err == nil {
 			p.docs = append(p.docs, document{w.name, data})
@@ -80,17 +83,32 @@ func (p *puller) readDocuments(ctx context.Context) error {
 	return nil
 }
 
+// checked reports whether anybody wants what the model was tested on.
+func (p *puller) checked() bool { return p.Files != "" || !p.Checks.NoData || !p.Checks.NoReplay }
+
 // dataset adds what lies with the dataset. Where that may cost a credit, none is
 // spent.
 func (p *puller) dataset(ctx context.Context, list []wanted) ([]wanted, error) {
-	if p.model.TrainingDataset != "" {
+	if !p.checked() && list[0].link != nil {
+		return list, nil
+	}
+	metered, err := p.metered(ctx)
+	if err != nil {
+		return list, err
+	}
+	if metered {
 		if p.Files != "" {
 			p.warn("the test set stays on the platform: it costs a credit there")
 		}
 		return list, nil
 	}
 	data, err := p.Client.Data(ctx, p.model)
-	if err := p.optional("the dataset", err); err != nil || data == nil {
+	if list[0].link == nil && p.Job == "" {
+		err = p.optional("the dataset", err)
+	} else {
+		err = p.spare(ctx, "the dataset", err)
+	}
+	if err != nil || data == nil {
 		return list, err
 	}
 	if list[0].link == nil {
@@ -99,10 +117,48 @@ func (p *puller) dataset(ctx context.Context, list []wanted) ([]wanted, error) {
 	if list[1].link == nil {
 		list[1].link = data.Config
 	}
-	if p.Files != "" && data.Test != nil {
-		list = append(list, wanted{testName + ending(data.Test.URL), data.Test, maxRows})
+	for _, w := range []wanted{{testName, data.Test, maxRows}, {trainName, data.Train, maxRows}} {
+		if w.link != nil && p.checked() {
+			w.name += ending(w.link.URL)
+			list = append(list, w)
+		}
 	}
 	return list, nil
+}
+
+// metered reports whether the dataset's download costs a credit. A model found by
+// its training is asked about once more: it may not have told its dataset.
+func (p *puller) metered(ctx context.Context) (bool, error) {
+	m := p.model
+	if m.Dataset == "" && m.TrainingDataset == "" && m.Upload == "" {
+		full, err := p.Client.Get(ctx, m.ID)
+		if err != nil {
+			return true, p.optional("the dataset", err)
+		}
+		m = full
+	}
+	return m.TrainingDataset != "", nil
+}
+
+// measured keeps the platform's figures, without the addresses that come with them,
+// and returns where its predictions are.
+func (p *puller) measured(ctx context.Context) (predictions wanted, err error) {
+	predictions = wanted{name: predictionsName, limit: maxRows}
+	metrics, err := p.Client.Metrics(ctx, p.model)
+	if err != nil {
+		return predictions, err
+	}
+	predictions.link = metrics.Predictions
+	if metrics.Tuned == nil {
+		return predictions, nil
+	}
+	data, err := json.MarshalIndent(map[string]any{
+		"tuned_model_performance": metrics.Tuned, "base_model_performance": metrics.Base, "teacher_performance": metrics.Teacher,
+	}, "", "  ")
+	if err == nil {
+		p.docs = append(p.docs, document{metricsName, append(data, '\n')})
+	}
+	return predictions, err
 }
 
 // ending is that of a file of rows.
@@ -125,6 +181,16 @@ func (p *puller) optional(what string, err error) error {
 		return nil
 	}
 	return err
+}
+
+// spare lets pass what keeps a file away that no import needs: a model is installed
+// without its test set too.
+func (p *puller) spare(ctx context.Context, what string, err error) error {
+	if err = p.optional(what, err); err == nil || p.Files != "" || ctx.Err() != nil {
+		return err
+	}
+	p.warn("%s cannot be had, so the model is not held against it: %v", what, err)
+	return nil
 }
 
 // writeFiles puts the files beside the package where the user wants them. A file

@@ -242,7 +242,7 @@ func (p *hubPuller) install(ctx context.Context, name string) error {
 	o.Path, o.From, o.Name = filepath.Join(p.work.dir, filesName), p.from(), name
 	res, err := importer.Import(ctx, view, o)
 	if err == nil {
-		p.res.Digest, p.res.Manifest = res.Digest, res.Manifest
+		p.res.Digest, p.res.Manifest, p.res.Replay = res.Digest, res.Manifest, res.Replay
 		p.res.Warnings = append(p.res.Warnings, res.Warnings...)
 		return nil
 	}

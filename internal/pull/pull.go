@@ -31,10 +31,9 @@ type Options struct {
 	Remote importer.Bases   // downloads a base model that is not on this machine; nil: nobody
 	Files  string           // folder for the files beside the package; empty: they are not kept
 	Again  bool             // although it is installed, and from the first byte
-	Test   string           // file with the test set, where the platform has none
 	Start  importer.Starter // runs the model that is being imported
 
-	ReadRows func(file string) ([]importer.Row, error) // of a test set
+	Checks importer.Checks // how the model is held against the platform's figures
 
 	Progress download.Progress // nil: nobody watches
 	Say      func(string)      // hears in a line what is being done; nil: nobody
@@ -46,7 +45,8 @@ type Result struct {
 	Already  bool // it was installed before
 	Digest   models.Digest
 	Manifest models.Manifest
-	Files    []string // written to Options.Files
+	Replay   *importer.Replay // nil where nothing was run
+	Files    []string         // written to Options.Files
 	Warnings []string
 }
 
@@ -189,11 +189,11 @@ func (p *puller) install(ctx context.Context, name, from string) error {
 		return stored(err)
 	}
 	res, err := importer.Import(ctx, view, importer.Options{
-		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Start: p.Start, Test: p.Test, ReadRows: p.ReadRows,
+		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Start: p.Start, Checks: p.Checks,
 		Base: p.Base, Bases: importer.HubCache{}, Remote: p.Remote,
 	})
 	if err == nil {
-		p.res.Digest, p.res.Manifest = res.Digest, res.Manifest
+		p.res.Digest, p.res.Manifest, p.res.Replay = res.Digest, res.Manifest, res.Replay
 		p.res.Warnings = append(p.res.Warnings, res.Warnings...)
 		return nil
 	}

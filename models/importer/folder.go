@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"cubby/models"
 )
@@ -27,6 +29,9 @@ func modelFolder(ctx context.Context, stage *models.Stage, o Options) (models.Ma
 	m := model.Manifest
 	if err := model.Close(); err != nil {
 		return m, err
+	}
+	if o.NoData {
+		m.Files = slices.DeleteFunc(m.Files, func(f models.File) bool { return strings.HasPrefix(f.Path, models.DataFolder+"/") })
 	}
 	for _, f := range m.Files {
 		if err := copyFile(ctx, stage, o.Path, f.Path); err != nil {

@@ -8,8 +8,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"cubby/labels"
@@ -35,19 +37,17 @@ type Options struct {
 	Base   string
 	Bases  Bases
 	Remote Bases
-	// Test is the file with the model's test set; empty for the test.jsonl or test.csv
-	// in the package or beside it. ReadRows reads it; nil where nobody asks.
-	Test     string
-	ReadRows func(file string) ([]Row, error)
-	// Start runs the model before others see it, to record a canary. Nil records none,
-	// and a server can then not prove its readiness.
+	// Start runs the model before others see it, to record a canary and to replay its
+	// test set. Nil does neither, and a server can then not prove its readiness.
 	Start Starter
+	Checks
 }
 
 // Result describes what was installed.
 type Result struct {
 	Digest   models.Digest
 	Manifest models.Manifest
+	Replay   *Replay // nil where nothing was run
 	// Warnings are what the user should know that stopped nothing.
 	Warnings []string
 }
@@ -66,36 +66,74 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 		return res, err
 	}
 	defer func() { err = errors.Join(err, stage.Discard()) }()
-	m, warnings, err := assemble(ctx, stage, o)
+	w, err := assemble(ctx, stage, o)
 	if err != nil {
 		return res, err
 	}
-	if err := probe(ctx, stage, &m, o.Start); err != nil {
+	if err := w.probe(ctx, stage); err != nil {
 		return res, fmt.Errorf("%s: %w", o.Path, err)
+	}
+	if err := w.keepData(ctx, stage); err != nil {
+		return res, err
 	}
 	if err := ctx.Err(); err != nil {
 		return res, err
 	}
-	d, err := stage.Commit(m)
-	return Result{Digest: d, Manifest: m, Warnings: warnings}, err
+	d, err := stage.Commit(*w.manifest)
+	return Result{Digest: d, Manifest: *w.manifest, Replay: w.played, Warnings: w.warnings}, err
 }
 
-// assemble puts the model's files into the stage and returns their manifest.
-func assemble(ctx context.Context, stage *models.Stage, o Options) (m models.Manifest, warnings []string, err error) {
+// work is an import under way.
+type work struct {
+	player
+	played *Replay
+}
+
+// assemble puts the model's files into the stage and writes their manifest.
+func assemble(ctx context.Context, stage *models.Stage, o Options) (*work, error) {
+	w := &work{player: player{Options: o}}
 	if isModelFolder(o.Path) {
-		m, err = modelFolder(ctx, stage, o)
-		return m, nil, err
+		m, err := modelFolder(ctx, stage, o)
+		if err != nil {
+			return nil, err
+		}
+		m.Replay = nil
+		w.manifest = &m
+		w.sources, w.warnings, err = folderSources(o, m)
+		return w, err
 	}
 	p, err := openPack(ctx, stage, o.Path)
 	if err != nil {
-		return models.Manifest{}, nil, err
+		return nil, err
 	}
 	p.client = o.Client
-	m, err = p.build(ctx, o)
-	if err != nil {
-		return m, nil, fmt.Errorf("%s: %w", o.Path, err)
+	m, err := p.build(ctx, o)
+	if err == nil {
+		w.sources, err = p.sources(o)
 	}
-	return m, p.warnings, nil
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Path, err)
+	}
+	w.manifest, w.warnings, w.otherBase = &m, p.warnings, p.otherBase
+	return w, nil
+}
+
+// keepData puts what the model was trained and tested on into the model.
+func (w *work) keepData(ctx context.Context, stage *models.Stage) error {
+	if w.NoData {
+		return nil
+	}
+	data := w.sources.data()
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		if staged(stage, name) {
+			continue // a model folder's own
+		}
+		if err := writeFrom(ctx, stage, name, data[name]); err != nil {
+			return err
+		}
+	}
+	w.manifest.Files = stage.Files()
+	return nil
 }
 
 // build moves the package's files into the stage and writes their manifest.
@@ -260,9 +298,10 @@ func (p *pack) keepAll(ctx context.Context, f form) error {
 }
 
 // probe opens the staged model as a server would, so that nothing is installed
-// that cannot be served, and records the canary.
-func probe(ctx context.Context, stage *models.Stage, m *models.Manifest, start Starter) error {
-	model, err := stage.Open(*m)
+// that cannot be served, records the canary and replays the test set.
+func (w *work) probe(ctx context.Context, stage *models.Stage) error {
+	start := w.Start
+	model, err := stage.Open(*w.manifest)
 	if err != nil {
 		return err
 	}
@@ -277,8 +316,51 @@ func probe(ctx context.Context, stage *models.Stage, m *models.Manifest, start S
 	if err != nil {
 		return err
 	}
-	m.Canary, err = running.RecordCanary(ctx)
+	w.manifest.Canary, err = running.RecordCanary(ctx)
+	if err == nil && !w.NoReplay {
+		err = w.play(ctx, stage, running)
+	}
 	return errors.Join(err, running.Close())
+}
+
+// play replays the test set and keeps what that found.
+func (w *work) play(ctx context.Context, stage *models.Stage, running Running) (err error) {
+	if w.client, err = clientOf(stage); err != nil {
+		return err
+	}
+	if w.coarse, err = coarseType(stage, w.manifest); err != nil {
+		return err
+	}
+	if w.played, err = w.replay(ctx, running); err != nil {
+		return err
+	}
+	switch {
+	case w.played == nil && w.Require:
+		return &RefusedError{"there is neither a test set nor predictions to replay; name them with -test and -predictions"}
+	case w.played == nil:
+		return nil
+	case w.played.Problem != "" && w.Require:
+		return &RefusedError{w.played.Problem + "\n  " + strings.Join(w.played.Causes, "\n  ")}
+	}
+	w.manifest.Replay = &w.played.Replay
+	return nil
+}
+
+// clientOf reads the client that lies with the staged model, the zero conversation
+// where there is none that can be read.
+func clientOf(stage *models.Stage) (conversation, error) {
+	if !staged(stage, clientName) {
+		return conversation{}, nil
+	}
+	src, release, err := stage.Map(clientName)
+	if err != nil {
+		return conversation{}, err
+	}
+	conv, err := parseClient(src)
+	if err != nil {
+		return conversation{}, release()
+	}
+	return conv, release()
 }
 
 // check returns an *UnsupportedError only where nothing else is wrong.

@@ -112,7 +112,7 @@ func TestImportGGUF(t *testing.T) {
 			for _, f := range m.Manifest.Files {
 				names = append(names, f.Path)
 			}
-			if got := strings.Join(names, " "); got != "LICENSE README.md model.gguf model_client.py" {
+			if got := strings.Join(names, " "); got != "LICENSE README.md data/job_description.json model.gguf model_client.py" {
 				t.Errorf("files %s", got)
 			}
 			if err := s.Verify("zoo"); err != nil {

@@ -81,8 +81,8 @@ func (p *pack) findBase(ctx context.Context, f *form, o Options) error {
 	if err := p.plan(f); err != nil {
 		return fmt.Errorf("the base %s: %w%s", g.base, err, g.wanted())
 	}
-	if other := g.otherName(); other != "" {
-		p.warn("the adapter is of the base model %s, and the weights are from %s", other, modelName(g.base))
+	if p.otherBase = g.otherName(); p.otherBase != "" {
+		p.warn("the adapter is of the base model %s, and the weights are from %s", p.otherBase, modelName(g.base))
 	}
 	return nil
 }

@@ -171,7 +171,7 @@ func TestImportAdapter(t *testing.T) {
 				for _, f := range m.Manifest.Files {
 					names = append(names, f.Path)
 				}
-				if got := strings.Join(names, " "); got != "STUDENT_LICENSE adapter_config.json chat_template.jinja config.json model.safetensors model_client.py tokenizer.json tokenizer_config.json" {
+				if got := strings.Join(names, " "); got != "STUDENT_LICENSE adapter_config.json chat_template.jinja config.json data/job_description.json model.safetensors model_client.py tokenizer.json tokenizer_config.json" {
 					t.Errorf("files %s", got)
 				}
 				if m.Manifest.Prompt.Suffix != "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n" {
@@ -276,7 +276,7 @@ func TestImportAdapterIntoShards(t *testing.T) {
 			files["consolidated.safetensors"] = "not one of the index"
 		}
 		m, res := importAdapter(t, Options{Path: pack, Base: baseFolder(t, "Small", files)})
-		if got := values(t, m, "model.layers.0.self_attn.q_proj.weight"); !all(got, 2) || len(m.Manifest.Files) != 7 {
+		if got := values(t, m, "model.layers.0.self_attn.q_proj.weight"); !all(got, 2) || len(m.Manifest.Files) != 8 {
 			t.Errorf("merged %v, files %v", got[:1], m.Manifest.Files)
 		}
 		lines := ""

@@ -28,7 +28,9 @@ type pack struct {
 	isTar  bool
 	client string // file of the user's that goes before the package's client; may be empty
 
-	warnings []string
+	tests     *TestSet // once it was read
+	otherBase string   // that the package names, where it was merged into another
+	warnings  []string
 }
 
 func (p *pack) warn(format string, args ...any) {

@@ -17,24 +17,35 @@ type TestSet struct {
 }
 
 // testSet reads the test set: the named file, or the one in the package or beside
-// it. Only a file that was named must be one: of another only a warning is said.
+// it.
 func (p *pack) testSet(o Options) (TestSet, error) {
-	file, named := o.Test, o.Test != ""
-	if !named {
-		file = p.document(testNames...)
+	if p.tests != nil {
+		return *p.tests, nil
+	}
+	set, warnings, err := readTestSet(o, p.document(testNames...))
+	p.warnings = append(p.warnings, warnings...)
+	p.tests = &set
+	return set, err
+}
+
+// readTestSet reads the file that the options name, else the one that was found.
+// Only a file that was named must be a test set: of another a warning is said.
+func readTestSet(o Options, found string) (set TestSet, warnings []string, err error) {
+	file := found
+	if o.Test != "" {
+		file = o.Test
 	}
 	if file == "" || o.ReadRows == nil {
-		return TestSet{}, nil
+		return set, nil, nil
 	}
 	rows, err := o.ReadRows(file)
-	if err != nil && named {
-		return TestSet{}, fmt.Errorf("the test set: %w", err)
+	if err != nil && o.Test != "" {
+		return set, nil, fmt.Errorf("the test set: %w", err)
 	}
 	if err != nil {
-		p.warn("the test set is not used: %v", err)
-		return TestSet{}, nil
+		return set, []string{fmt.Sprintf("the test set is not used: %v", err)}, nil
 	}
-	return TestSet{file, rows}, nil
+	return TestSet{file, rows}, nil, nil
 }
 
 // document returns the file of the first of these names, in the package or beside

@@ -52,7 +52,7 @@ func TestTestSet(t *testing.T) {
 			if c.beside != "" {
 				write(c.beside, "beside")
 			}
-			o := Options{ReadRows: read}
+			o := Options{Checks: Checks{ReadRows: read}}
 			if c.named == "named" {
 				o.Test = write("mine.csv", "named")
 			}
@@ -71,6 +71,7 @@ func TestTestSet(t *testing.T) {
 			if got := strings.Join(p.warnings, "; "); got != c.warning {
 				t.Errorf("warning %q", got)
 			}
+			p.tests = nil
 			if o.Test = filepath.Join(dir, "absent.csv"); c.named == "named" {
 				if _, err := p.testSet(o); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("a named file that is absent: %v", err)

@@ -106,8 +106,10 @@ func nonEmpty(list ...string) []string {
 }
 
 // staged reports whether the model has a file.
-func (p *pack) staged(name string) bool {
-	return slices.ContainsFunc(p.stage.Files(), func(f models.File) bool { return f.Path == name })
+func (p *pack) staged(name string) bool { return staged(p.stage, name) }
+
+func staged(stage *models.Stage, name string) bool {
+	return slices.ContainsFunc(stage.Files(), func(f models.File) bool { return f.Path == name })
 }
 
 // stagedJSON decodes a JSON file of the model.

@@ -31,6 +31,9 @@ func Sample(dir string, tasks ...string) error {
 		row := func(text, label string) string {
 			return fmt.Sprintf(`{"messages":[{"role":"user","content":%q},{"role":"assistant","content":%q}]}`+"\n", text, label)
 		}
+		prediction := func(text, label, predicted string) string {
+			return fmt.Sprintf(`{"prompt":[{"role":"system","content":"Sort it."},{"role":"user","content":%q}],"completion":%q,"prediction":{"role":"assistant","content":%q}}`+"\n", text, label, predicted)
+		}
 		scores := map[string]any{"precision": 1.0, "recall": 0.5, "f1-score": 0.666, "support": 2.0}
 		metrics, err := json.Marshal(map[string]any{
 			"base_model_performance":   nil,
@@ -44,7 +47,7 @@ func Sample(dir string, tasks ...string) error {
 			"model_client.py":      "SYSTEM_PROMPT = 'Sort it.'\n",
 			"train.jsonl":          row("my card is lost", "card") + row("no cash came out", "cash"),
 			"test.jsonl":           row("the card was swallowed", "card") + row("cash, please", "cash"),
-			"predictions.jsonl":    `{"prompt": [], "completion": "card", "prediction": {"role": "assistant", "content": "card"}}` + "\n",
+			"predictions.jsonl":    prediction("the card was swallowed", "card", "card") + prediction("cash, please", "cash", "cash"),
 			"metrics.json":         string(metrics),
 		} {
 			errs = append(errs, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644))

@@ -1,0 +1,327 @@
+package importer
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"cubby/labels"
+	"cubby/models"
+	"cubby/models/predictions"
+)
+
+const (
+	// WantedShare is the least agreement with the platform that passes without a
+	// warning: what Q8_0 rounds changes one label in a hundred.
+	WantedShare = 0.97
+	// replayBatch is how many texts are asked at once: progress moves in these steps.
+	replayBatch = 64
+	// maxListed bounds the rows that a result names.
+	maxListed = 50
+)
+
+// Replay is what running the test set found.
+type Replay struct {
+	models.Replay
+	// Problem is empty where the model answers as on the platform, or nothing is known
+	// of that; Causes are what was seen that may explain it, the likeliest first.
+	Problem string   `json:"problem,omitempty"`
+	Causes  []string `json:"causes,omitempty"`
+	// Differ are rows that the platform answers otherwise, Unmatched the lines of rows
+	// that it has no answer to: the first 50 of each.
+	Differ    []Difference `json:"differ"`
+	Unmatched []int        `json:"unmatched,omitempty"`
+	Unread    []string     `json:"unread,omitempty"` // lines of the predictions that are none
+	Seconds   float64      `json:"seconds"`
+}
+
+// Difference is a row that model and platform answer otherwise.
+type Difference struct {
+	Line        int     `json:"line"` // of the test set, or of the predictions where there is none
+	Text        string  `json:"text"`
+	Label       string  `json:"label"` // empty without an answer
+	Probability float64 `json:"probability"`
+	Platform    string  `json:"platform"` // as it is written there
+	Answer      string  `json:"answer"`   // the test set's
+	Error       string  `json:"error,omitempty"`
+}
+
+// player runs a test set on a model.
+type player struct {
+	Options
+	manifest *models.Manifest
+	set      *labels.Set
+	sources  sources
+	client   conversation // its user message is around the text; zero without one
+	rows     []Row
+	platform []predictions.Row
+	at       []int // for each row, its prediction; -1 for none
+	answers  []Answer
+	seen     seen
+	// otherBase is the base that an adapter names, where it was merged into another;
+	// coarse the type of weights that are quantised below Q8_0.
+	otherBase, coarse string
+	warnings          []string
+	result            Replay
+}
+
+// replay runs the test set, or without one the texts of the predictions. It returns
+// nil where there is neither.
+func (pl *player) replay(ctx context.Context, running Running) (*Replay, error) {
+	if err := pl.read(); err != nil || len(pl.rows) == 0 {
+		return nil, err
+	}
+	start := time.Now()
+	if err := pl.ask(ctx, running); err != nil {
+		return nil, err
+	}
+	pl.result.Seconds = time.Since(start).Seconds()
+	pl.result.Differ = []Difference{}
+	for i := range pl.rows {
+		pl.compare(i)
+	}
+	pl.judge()
+	return &pl.result, nil
+}
+
+// read reads the predictions, and decides which rows are run.
+func (pl *player) read() (err error) {
+	if pl.set, err = labels.NewSet(pl.manifest.Labels); err != nil {
+		return err
+	}
+	if err := pl.readPredictions(); err != nil {
+		return err
+	}
+	pl.rows = pl.sources.test.Rows
+	if len(pl.rows) == 0 {
+		for _, r := range pl.platform {
+			pl.rows = append(pl.rows, Row{Line: r.Line, Text: r.Text, Answer: r.Reference})
+		}
+	}
+	if len(pl.rows) == 0 {
+		return nil
+	}
+	if !slices.ContainsFunc(pl.rows, func(r Row) bool { return predictions.ReadLabel(pl.set, r.Answer).Label >= 0 }) {
+		return pl.foreign()
+	}
+	if err := pl.digests(); err != nil {
+		return err
+	}
+	pl.result.Of = len(pl.rows)
+	pl.match()
+	return nil
+}
+
+// foreign gives up a test set that has none of the model's labels.
+func (pl *player) foreign() error {
+	why := fmt.Sprintf("the test set is another model's: none of its labels is one of this one's, which has %q", pl.set.Name(0))
+	if pl.Test != "" || pl.Predictions != "" {
+		return errors.New(why)
+	}
+	pl.warnings = append(pl.warnings, why+"; it is not used")
+	pl.rows, pl.sources.test, pl.sources.predictions, pl.sources.metrics, pl.sources.train = nil, TestSet{}, "", "", ""
+	return nil
+}
+
+func (pl *player) readPredictions() error {
+	if pl.sources.predictions == "" {
+		return nil
+	}
+	f, err := os.Open(pl.sources.predictions)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rows, bad, err := predictions.Read(f)
+	if err != nil && pl.Predictions != "" {
+		return fmt.Errorf("%s: %w", pl.Predictions, err)
+	}
+	if err != nil {
+		pl.warnings = append(pl.warnings, fmt.Sprintf("the predictions are not used: %v", err))
+		pl.sources.predictions = ""
+		return nil
+	}
+	for i := range rows {
+		rows[i].Text = predictions.Unwrap(rows[i].Text, pl.client.Before, pl.client.After)
+	}
+	for _, b := range bad[:min(len(bad), maxListed)] {
+		pl.result.Unread = append(pl.result.Unread, b.Error())
+	}
+	pl.platform = rows
+	return nil
+}
+
+func (pl *player) digests() (err error) {
+	r := &pl.result.Replay
+	if r.Test, err = digestFile(pl.sources.test.File); err != nil {
+		return err
+	}
+	r.Predictions, err = digestFile(pl.sources.predictions)
+	return err
+}
+
+// digestFile is zero for no file.
+func digestFile(name string) (models.Digest, error) {
+	if name == "" {
+		return models.Digest{}, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return models.Digest{}, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	_, err = io.Copy(hash, f)
+	return models.Digest(hash.Sum(nil)), err
+}
+
+// match finds the prediction of each row, and then thins the rows out.
+func (pl *player) match() {
+	texts := make([]string, len(pl.rows))
+	for i, r := range pl.rows {
+		texts[i] = r.Text
+	}
+	at, _ := predictions.Match(texts, pl.platform)
+	most := pl.Options.Rows
+	if most == 0 {
+		most = DefaultReplayRows
+	}
+	if n := len(pl.rows); most > 0 && n > most {
+		var rows []Row
+		for i := range most {
+			from := i * n / most
+			rows, at[i] = append(rows, pl.rows[from]), at[from]
+		}
+		pl.rows, at = rows, at[:most]
+	}
+	pl.at = at
+}
+
+// ask has every row answered.
+func (pl *player) ask(ctx context.Context, running Running) error {
+	for from := 0; from < len(pl.rows); from += replayBatch {
+		part := pl.rows[from:min(from+replayBatch, len(pl.rows))]
+		texts := make([]string, len(part))
+		for i, r := range part {
+			texts[i] = r.Text
+		}
+		answers, err := running.Answer(ctx, texts)
+		if err != nil {
+			return fmt.Errorf("the test set: %w", err)
+		}
+		if len(answers) != len(texts) {
+			return fmt.Errorf("the test set: %d answers to %d texts", len(answers), len(texts))
+		}
+		pl.answers = append(pl.answers, answers...)
+		if pl.Progress != nil {
+			pl.Progress(len(pl.answers), len(pl.rows))
+		}
+	}
+	return nil
+}
+
+// compare counts one row.
+func (pl *player) compare(i int) {
+	r, row, a := &pl.result, pl.rows[i], pl.answers[i]
+	r.Rows++
+	label, p := -1, 0.0
+	if a.Err != nil {
+		r.Failed++
+	} else {
+		label, p = a.Distribution.Best()
+	}
+	if a.Truncated > 0 {
+		r.Truncated++
+	}
+	truth := predictions.ReadLabel(pl.set, row.Answer).Label
+	said := predictions.Said{Label: -1}
+	if pl.at[i] >= 0 {
+		prediction := pl.platform[pl.at[i]]
+		said = predictions.ReadLabel(pl.set, prediction.Written)
+		pl.see(prediction, said, truth)
+		pl.agree(i, label, p, said)
+	} else if len(pl.platform) > 0 {
+		if len(r.Unmatched) < maxListed {
+			r.Unmatched = append(r.Unmatched, row.Line)
+		}
+		return
+	}
+	if truth < 0 {
+		return
+	}
+	r.Labeled++
+	if label == truth {
+		r.Correct++
+	}
+	if said.Label == truth {
+		r.PlatformCorrect++
+	}
+}
+
+// agree holds an answer against the platform's.
+func (pl *player) agree(i, label int, p float64, said predictions.Said) {
+	r, row, a := &pl.result, pl.rows[i], pl.answers[i]
+	r.Matched++
+	if said.Label < 0 {
+		r.Outside++
+	}
+	if label == said.Label && label >= 0 {
+		r.Agree++
+		return
+	}
+	if a.Truncated > 0 {
+		pl.seen.cut++
+	}
+	if len(r.Differ) == maxListed {
+		return
+	}
+	d := Difference{Line: row.Line, Text: row.Text, Probability: p, Platform: pl.platform[pl.at[i]].Written, Answer: row.Answer}
+	if a.Err != nil {
+		d.Error = a.Err.Error()
+	} else {
+		d.Label = pl.set.Name(label)
+	}
+	r.Differ = append(r.Differ, d)
+}
+
+// judge says what is wrong, if something is, and looks for what explains it.
+func (pl *player) judge() {
+	r := &pl.result
+	if r.Matched == 0 {
+		pl.readAccuracy()
+	}
+	switch a := r.PlatformAccuracy; {
+	case r.Share() < WantedShare:
+		r.Problem = fmt.Sprintf("only %d of %d answers (%.1f %%) are the platform's, and %.0f %% are expected", r.Agree, r.Matched, 100*r.Share(), 100*WantedShare)
+	case r.Outside > 0:
+		r.Problem = fmt.Sprintf("%d of the platform's %d answers are no label of the model", r.Outside, r.Matched)
+	case a != nil && math.Abs(r.Accuracy()-*a) > 1-WantedShare+1e-9:
+		r.Problem = fmt.Sprintf("the accuracy is %.1f %% on the test set, and the platform's %.1f %%", 100*r.Accuracy(), 100**a)
+	case r.Matched == 0 && len(pl.platform) > 0:
+		r.Problem = "the predictions are of other texts than the test set"
+	}
+	if r.Problem != "" {
+		r.Causes = pl.causes()
+	}
+}
+
+// readAccuracy takes the platform's from its metrics.
+func (pl *player) readAccuracy() {
+	if pl.sources.metrics == "" {
+		return
+	}
+	data, err := readSmall(pl.sources.metrics, metricsName, maxJSON)
+	if err != nil {
+		pl.warnings = append(pl.warnings, err.Error())
+		return
+	}
+	if a, ok := predictions.Accuracy(data); ok {
+		pl.result.PlatformAccuracy = &a
+	}
+}
