@@ -74,11 +74,12 @@ func Choose(r Ref, files []File) (c Choice, err error) {
 	case len(tensors) > 0:
 		c.Weights, err = safetensors(r, tensors)
 		c.Passed = ggufs
-	case len(ggufs) == 1:
-		c.Weights = ggufs
+	case len(ggufs) > 0 && len(filter(ggufs, isWhole)) == 0:
 		err = unsplit(r, ggufs[0])
+	case len(filter(ggufs, isWhole)) == 1:
+		c.Weights = filter(ggufs, isWhole)
 	case len(ggufs) > 1:
-		err = several(r, ggufs)
+		err = several(r, filter(ggufs, isWhole))
 	case len(adapters) == 1:
 		c.Weights, c.Adapter = adapters, true
 	case len(adapters) > 1:
@@ -144,8 +145,10 @@ func several(r Ref, ggufs []File) error {
 
 var shardName = regexp.MustCompile(`^(.+)-(\d{5})-of-(\d{5})\.[a-z]+$`)
 
+func isWhole(f File) bool { return !shardName.MatchString(path.Base(f.Path)) }
+
 func unsplit(r Ref, f File) error {
-	if shardName.MatchString(path.Base(f.Path)) {
+	if !isWhole(f) {
 		return fmt.Errorf("%s: %s is one part of a GGUF in several files, which cannot be imported; join them with llama-gguf-split --merge, then run fetch import", r, f.Path)
 	}
 	return nil

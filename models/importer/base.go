@@ -110,16 +110,16 @@ func (p *pack) locateBase(ctx context.Context, o Options, names []string) (strin
 		return "", errors.New("it holds only a LoRA adapter, which does not say of which base model: name the folder of that with -base")
 	}
 	missing := fmt.Errorf("it holds only a LoRA adapter: the weights of its base model %s are not inside; download them with hf download %[1]s, where import then finds them, or name a folder that holds them: -base FOLDER", names[0])
-	for _, bases := range []Bases{o.Bases, o.Remote} {
+	for i, bases := range []Bases{o.Bases, o.Remote} {
+		if bases == nil {
+			continue
+		}
 		for _, name := range names {
-			if bases == nil {
-				break
-			}
 			dir, err := bases.Base(ctx, name)
 			if err == nil || !errors.Is(err, fs.ErrNotExist) {
 				return dir, err
 			}
-			if bases == o.Remote {
+			if i == 1 {
 				missing = fmt.Errorf("%w (%w)", missing, err)
 			}
 		}
