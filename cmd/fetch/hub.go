@@ -80,7 +80,7 @@ func (p *program) pullHub(ctx context.Context, c *cli.Command, checks importer.C
 		Client: client, Store: p.store, Ref: ref, Again: c.Bool("again"), Progress: progress, Say: say,
 		Import: importer.Options{
 			Name: c.String("as"), Job: c.String("job"), Client: c.String("client"), Start: p.start(p.store.Root()),
-			Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, say), Checks: checks,
+			Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, say), Checks: checks, Convert: toGGUF,
 		},
 	})
 	_ = progress.Close() // it shows nothing any more

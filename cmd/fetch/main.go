@@ -112,7 +112,7 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	progress := p.renderer(false)
 	res, err := importer.Import(ctx, p.store, importer.Options{
 		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Client: c.String("client"), Start: p.start(p.store.Root()),
-		Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, p.sayAfter(progress)), Checks: checks,
+		Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, p.sayAfter(progress)), Checks: checks, Convert: toGGUF,
 	})
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {

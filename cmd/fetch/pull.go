@@ -63,7 +63,7 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	}
 	res, err := pull.Pull(ctx, pull.Options{
 		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Prompt: c.String("client"), Base: c.String("base"), Remote: p.remoteBases(c, progress, say),
-		Files: c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Checks: checks, Progress: progress, Say: say,
+		Files: c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Checks: checks, Convert: toGGUF, Progress: progress, Say: say,
 	})
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {

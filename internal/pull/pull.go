@@ -33,7 +33,8 @@ type Options struct {
 	Again  bool             // although it is installed, and from the first byte
 	Start  importer.Starter // runs the model that is being imported
 
-	Checks importer.Checks // how the model is held against the platform's figures
+	Checks  importer.Checks    // how the model is held against the platform's figures
+	Convert importer.Converter // of weights that no engine reads as they are
 
 	Progress download.Progress // nil: nobody watches
 	Say      func(string)      // hears in a line what is being done; nil: nobody
@@ -189,7 +190,7 @@ func (p *puller) install(ctx context.Context, name, from string) error {
 		return stored(err)
 	}
 	res, err := importer.Import(ctx, view, importer.Options{
-		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Start: p.Start, Checks: p.Checks,
+		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Start: p.Start, Checks: p.Checks, Convert: p.Convert,
 		Base: p.Base, Bases: importer.HubCache{}, Remote: p.Remote,
 	})
 	if err == nil {

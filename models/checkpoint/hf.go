@@ -44,6 +44,14 @@ func HFVocab(config []byte) (int, bool) {
 	return *h.Vocab, true
 }
 
+// HFForeign reports whether a config.json is of an architecture that FromHF does not
+// read.
+func HFForeign(config []byte) bool {
+	_, err := parseHFConfig(config)
+	unknown, _ := errors.AsType[*UnsupportedError](err)
+	return unknown != nil && unknown.Architecture != ""
+}
+
 // HFTied reports whether by a config.json the embedding is the output matrix too.
 func HFTied(config []byte) bool {
 	if h, err := parseHFConfig(config); err == nil {

@@ -25,6 +25,8 @@ type form struct {
 	keep    []string // paths in the package, weights included
 	config  hfConfig // of safetensors weights
 	merging *merging // of an adapter without its base, once that is found
+
+	conversion *conversion // of safetensors that become GGUF
 }
 
 // inAdapter reports whether a file belongs to a LoRA adapter.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path"
 	"path/filepath"
@@ -37,6 +38,9 @@ type Options struct {
 	Base   string
 	Bases  Bases
 	Remote Bases
+	// Convert makes safetensors of families that the native engine does not run into
+	// GGUF. Nil keeps them as they are, and only an engine that reads them can start.
+	Convert Converter
 	// Start runs the model before others see it, to record a canary and to replay its
 	// test set. Nil does neither, and a server can then not prove its readiness.
 	Start Starter
@@ -150,6 +154,9 @@ func (p *pack) build(ctx context.Context, o Options) (m models.Manifest, err err
 	} else if o.Base != "" {
 		p.warn("the package holds whole weights: the base %s is not used", o.Base)
 	}
+	if err := p.foreign(&f, o.Convert); err != nil {
+		return m, err
+	}
 	m = models.Manifest{
 		Schema:  models.SchemaVersion,
 		Name:    o.Name,
@@ -164,8 +171,8 @@ func (p *pack) build(ctx context.Context, o Options) (m models.Manifest, err err
 	} else {
 		err = p.generative(ctx, f, &m)
 	}
-	if err == nil && f.merging != nil {
-		m.Source.Note = strings.Join(nonEmpty(f.merging.note(), m.Source.Note), "; ")
+	if err == nil {
+		m.Source.Note = strings.Join(nonEmpty(f.merging.note(), f.conversion.note(), m.Source.Note), "; ")
 	}
 	m.Files = p.stage.Files()
 	return m, err
@@ -270,13 +277,11 @@ func (conv conversation) answer() models.Answer {
 // keepAll puts the form's files and the documents into the model, flat.
 func (p *pack) keepAll(ctx context.Context, f form) error {
 	taken := map[string]bool{models.ManifestName: true}
-	if f.merging != nil {
-		if err := f.merging.keep(ctx, p.stage); err != nil {
-			return err
-		}
-		for _, file := range p.stage.Files() {
-			taken[file.Path] = true
-		}
+	if err := p.keepWeights(ctx, f); err != nil {
+		return err
+	}
+	for _, file := range p.stage.Files() {
+		taken[file.Path] = true
 	}
 	if p.client != "" {
 		if err := writeFrom(ctx, p.stage, clientName, p.client); err != nil {
@@ -293,6 +298,17 @@ func (p *pack) keepAll(ctx context.Context, f form) error {
 		if err := p.keep(ctx, name, base); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// keepWeights puts what is computed into the model.
+func (p *pack) keepWeights(ctx context.Context, f form) error {
+	switch {
+	case f.conversion != nil:
+		return p.convert(ctx, f)
+	case f.merging != nil:
+		return f.merging.keep(func(name string, r io.Reader) error { return p.stage.Write(ctx, name, r) })
 	}
 	return nil
 }

@@ -270,30 +270,42 @@ func untied(config []byte) ([]byte, error) {
 	return json.MarshalIndent(top, "", "  ")
 }
 
-// keep puts the merged model into the stage, its weights as they are computed.
-func (g *merging) keep(ctx context.Context, stage *models.Stage) error {
-	if err := stage.Write(ctx, configName, bytes.NewReader(g.config)); err != nil {
+// keep gives the files of the merged model to write, its weights as they are computed.
+func (g *merging) keep(write func(name string, r io.Reader) error) error {
+	if err := write(configName, bytes.NewReader(g.config)); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.files)) {
-		if err := writeFrom(ctx, stage, name, g.files[name]); err != nil {
+		f, err := os.Open(g.files[name])
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(write(name, f), f.Close()); err != nil {
 			return err
 		}
 	}
+	return piped(g.plan.Write, func(r io.Reader) error { return write(weightsName, r) })
+}
+
+// piped gives what one function writes to another to read.
+func piped(from func(io.Writer) error, to func(io.Reader) error) error {
 	r, w := io.Pipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.CloseWithError(g.plan.Write(w))
+		w.CloseWithError(from(w))
 	}()
-	err := stage.Write(ctx, weightsName, r)
+	err := to(r)
 	r.Close()
 	<-done
 	return err
 }
 
-// note says what the model was made from.
+// note says what the model was made from, where it was merged.
 func (g *merging) note() string {
+	if g == nil {
+		return ""
+	}
 	s := fmt.Sprintf("merged at import from the base %s (%s) and an adapter (%s)", modelName(g.base), models.Digest(g.plan.Fingerprint()), g.digest)
 	if other := g.otherName(); other != "" {
 		s += ", which names its base " + other

@@ -439,7 +439,7 @@ func TestMergingStopsWithContext(t *testing.T) {
 	if err := p.findBase(t.Context(), &f, Options{Base: base}); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.merging.keep(&expiring{Context: t.Context(), left: 9}, m); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), weightsName) {
+	if err := p.keepWeights(&expiring{Context: t.Context(), left: 9}, f); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), weightsName) {
 		t.Errorf("error %v", err)
 	}
 	if err := f.merging.close(); err != nil {

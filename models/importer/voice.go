@@ -22,7 +22,7 @@ type voice struct {
 
 // voice reads what the staged files say.
 func (p *pack) voice(f form) (voice, error) {
-	if f.kind == models.GGUF {
+	if f.kind == models.GGUF || f.conversion != nil {
 		return p.ggufVoice(path.Base(f.weights))
 	}
 	return p.hfVoice()

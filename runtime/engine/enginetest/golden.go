@@ -114,9 +114,6 @@ func (g Golden) HF(t testing.TB) checkpoint.Checkpoint {
 	return ck
 }
 
-// Config is the model's config.json.
-func (g Golden) Config() []byte { return g.config }
-
 // Safetensors is the model's file of weights, in float32.
 func (g Golden) Safetensors(t testing.TB) []byte {
 	t.Helper()
