@@ -171,7 +171,7 @@ func TestDerivedGoesWithItsModel(t *testing.T) {
 	holds(t, a)
 	holds(t, b, "weights-x")
 	put(t, a, "weights-x", "of a")
-	if err := s.Remove("a"); err != nil {
+	if _, err := s.Remove("a"); err != nil {
 		t.Fatal(err)
 	}
 	holds(t, a)

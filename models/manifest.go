@@ -3,6 +3,8 @@
 package models
 
 import (
+	"errors"
+
 	"cubby/labels"
 )
 
@@ -71,6 +73,10 @@ type Answer struct {
 	Suffix string     `json:"suffix,omitempty"`
 	End    string     `json:"end,omitempty"` // text of the end-of-answer token
 }
+
+// ErrCanary is in the chain of errors about a model that does not answer as its
+// canary recorded.
+var ErrCanary = errors.New("the canary does not pass")
 
 // Canary is a text with the probabilities it had when the model was imported;
 // a server that does not reproduce them is not ready.

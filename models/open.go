@@ -15,7 +15,7 @@ import (
 // that name.
 const DemoName = "demo"
 
-// Open opens a stored model by name or digest. Its files are checked against
+// Open opens a stored model by name, version or digest. Its files are checked against
 // the manifest first: see Store.verify for what a quick restart skips.
 func (s *Store) Open(ref string) (*Model, error) {
 	d, err := s.lookup(ref)
@@ -44,24 +44,44 @@ func named(err error, ref string) error {
 		// The name is there, so the model was.
 		return &IntegrityError{Model: ref, File: ManifestName, Problem: "it is missing", Repair: importCommand(ref)}
 	}
-	if errors.As(err, &damage) && ValidName(ref) == nil {
+	if errors.As(err, &damage) && (ValidName(ref) == nil || damage.Model == "") {
 		damage.Model, damage.Repair = ref, importCommand(ref)
 	}
 	return err
 }
 
+// ReadManifest reads the manifest of a model folder. Those in a store and in an
+// exported tar are named by the digest of their manifest, which is then checked, and
+// pristine.
+func ReadManifest(dir string) (m *Manifest, pristine bool, err error) {
+	file := filepath.Join(dir, ManifestName)
+	data, err := readBounded(file, maxManifest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, fmt.Errorf("%s has no %s, so it is not a model folder; bring a downloaded package in with: fetch import %s -name NAME", dir, ManifestName, dir)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		if want, err := parseHex(filepath.Base(abs)); err == nil {
+			pristine = true
+			if got := DigestOf(data); got != want {
+				return nil, true, &IntegrityError{Model: want.String(), File: file, Problem: fmt.Sprintf("its SHA-256 is %s, not that of the folder's name", got.Hex()),
+					Repair: "fetch export, where it came from; or give the folder another name if you have edited it"}
+			}
+		}
+	}
+	if m, err = ParseManifest(data); err != nil {
+		return nil, pristine, fmt.Errorf("%s: %w", file, err)
+	}
+	return m, pristine, nil
+}
+
 // OpenFolder opens a model folder outside a store. Every file is hashed.
 func OpenFolder(dir string) (*Model, error) {
-	data, err := readBounded(filepath.Join(dir, ManifestName), maxManifest)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s has no %s, so it is not a model folder; bring a downloaded package in with: fetch import %s -name NAME", dir, ManifestName, dir)
-	}
+	m, _, err := ReadManifest(dir)
 	if err != nil {
 		return nil, err
-	}
-	m, err := ParseManifest(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, ManifestName), err)
 	}
 	if _, err := verifyFiles(dir, *m, nil); err != nil {
 		return nil, err
@@ -101,8 +121,8 @@ func OpenDemo() (*Model, error) {
 	return OpenEmbedded(demo.Manifest, demo.Files())
 }
 
-// Resolve opens the model that a user asked for: a name or digest in the
-// store, "demo", a model folder, or a GGUF file in one. A ref with a path
+// Resolve opens the model that a user asked for: a name, version (NAME@DIGEST) or
+// digest in the store, "demo", a model folder, or a GGUF file in one. A ref with a path
 // separator is always a path. Without a ref it is the store's only model, or
 // the demo when the store is empty.
 func Resolve(s *Store, ref string) (*Model, error) {
@@ -114,6 +134,9 @@ func Resolve(s *Store, ref string) (*Model, error) {
 		m, err := s.Open(ref)
 		if err == nil || strings.HasPrefix(ref, digestPrefix) {
 			return m, err
+		}
+		if _, missing := os.Stat(ref); missing != nil && strings.Contains(ref, versionSign) {
+			return nil, err
 		}
 		if ValidName(ref) == nil && !errors.Is(err, ErrNotFound) {
 			return nil, err

@@ -222,7 +222,7 @@ func TestMissingManifestIsDamage(t *testing.T) {
 	if err := os.WriteFile(s.namePath(DemoName), []byte("garbage"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Remove(DemoName); err != nil {
+	if _, err := s.Remove(DemoName); err != nil {
 		t.Errorf("a name that names nothing cannot be removed: %v", err)
 	}
 }

@@ -25,6 +25,13 @@ const staleAfter = time.Hour
 // although its writer lives costs that writer no more than its file.
 const derivedStaleAfter = time.Minute
 
+// pullStaleAfter is the same for a download: gigabytes over a slow line, which the
+// next pull of the same model goes on with.
+const pullStaleAfter = 7 * 24 * time.Hour
+
+// PullPrefix begins the names of staging folders of downloads.
+const PullPrefix = "pull-"
+
 // derivedPrefix begins the names of staging folders of computed files.
 const derivedPrefix = "packed-"
 
@@ -44,7 +51,7 @@ func (s *Store) Stage() (*Stage, error) {
 		return nil, err
 	}
 	st := &Stage{store: s, dir: dir}
-	for _, d := range []string{st.modelDir(), st.Scratch()} {
+	for _, d := range []string{st.Folder(), st.Scratch()} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return nil, errors.Join(err, st.Discard())
 		}
@@ -67,8 +74,11 @@ func (s *Store) clearStale(now time.Time) {
 	for _, name := range names {
 		dir := filepath.Join(parent, name)
 		limit := staleAfter
-		if strings.HasPrefix(name, derivedPrefix) {
+		switch {
+		case strings.HasPrefix(name, derivedPrefix):
 			limit = derivedStaleAfter
+		case strings.HasPrefix(name, PullPrefix):
+			limit = pullStaleAfter
 		}
 		if now.Sub(LastChange(dir)) > limit {
 			os.RemoveAll(dir)
@@ -92,7 +102,8 @@ func LastChange(dir string) time.Time {
 	return last
 }
 
-func (st *Stage) modelDir() string { return filepath.Join(st.dir, "model") }
+// Folder is where the model's files lie until Commit.
+func (st *Stage) Folder() string { return filepath.Join(st.dir, "model") }
 
 // Scratch is a folder for intermediate files, in the file system of the store.
 func (st *Stage) Scratch() string { return filepath.Join(st.dir, "scratch") }
@@ -167,7 +178,7 @@ func (st *Stage) place(name string) (string, error) {
 	if err := checkPath(name); err != nil {
 		return "", err
 	}
-	dst := filepath.Join(st.modelDir(), filepath.FromSlash(name))
+	dst := filepath.Join(st.Folder(), filepath.FromSlash(name))
 	return dst, os.MkdirAll(filepath.Dir(dst), 0o755)
 }
 
@@ -177,7 +188,7 @@ func (st *Stage) Files() []File { return slices.Clone(st.files) }
 // Map returns the bytes of a file of the model, which must not be changed, and
 // what releases them.
 func (st *Stage) Map(name string) (data []byte, release func() error, err error) {
-	f, err := folder(st.modelDir()).open(name)
+	f, err := folder(st.Folder()).open(name)
 	return f.data, f.close, err
 }
 
@@ -187,7 +198,7 @@ func (st *Stage) Open(m Manifest) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newModel(m, d, folder(st.modelDir()))
+	return newModel(m, d, folder(st.Folder()))
 }
 
 // Commit installs the model under manifest m and lets its name point to it. A
@@ -199,17 +210,25 @@ func (st *Stage) Commit(m Manifest) (Digest, error) {
 		return Digest{}, err
 	}
 	d := DigestOf(data)
-	if err := writeFileDurably(filepath.Join(st.modelDir(), ManifestName), data); err != nil {
+	if err := writeFileDurably(filepath.Join(st.Folder(), ManifestName), data); err != nil {
 		return Digest{}, err
 	}
-	if err := syncTree(st.modelDir()); err != nil {
+	if err := syncTree(st.Folder()); err != nil {
 		return Digest{}, err
 	}
+	if err := os.MkdirAll(filepath.Dir(st.store.namePath(m.Name)), 0o755); err != nil {
+		return Digest{}, err
+	}
+	unlock, err := st.store.lock()
+	if err != nil {
+		return Digest{}, err
+	}
+	defer unlock()
 	if err := st.install(d); err != nil {
 		return Digest{}, err
 	}
 	st.recordFresh(d)
-	if err := writeFileDurably(st.store.namePath(m.Name), []byte(d.String()+"\n")); err != nil {
+	if err := st.store.point(m.Name, d); err != nil {
 		return Digest{}, err
 	}
 	return d, st.Discard()
@@ -221,7 +240,7 @@ func (st *Stage) install(d Digest) error {
 	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
 		return err
 	}
-	err := os.Rename(st.modelDir(), dst)
+	err := os.Rename(st.Folder(), dst)
 	if err == nil {
 		return SyncDir(filepath.Dir(dst))
 	}
@@ -234,7 +253,7 @@ func (st *Stage) install(d Digest) error {
 	if err := os.Rename(dst, filepath.Join(st.dir, "damaged")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Rename(st.modelDir(), dst); err != nil {
+	if err := os.Rename(st.Folder(), dst); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(dst))

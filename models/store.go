@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 // HomeVariable names the environment variable that moves the store.
@@ -18,6 +20,7 @@ const HomeVariable = "CUBBY_HOME"
 //
 //	models/HEX/     one model, immutable; HEX is its manifest's digest
 //	names/NAME      a name for a model: one line, its digest
+//	names/.lock     held while names are pointed or models removed
 //	verified/HEX    sizes and times that the model's files had when last hashed
 //	packed/HEX/     what engines computed from the model to start faster: see Derived
 //	staging/        models under construction and on their way out
@@ -71,18 +74,20 @@ func (s *Store) modelDir(d Digest) string    { return filepath.Join(s.root, "mod
 func (s *Store) recordPath(d Digest) string  { return filepath.Join(s.root, "verified", d.Hex()) }
 func (s *Store) namePath(name string) string { return filepath.Join(s.root, "names", name) }
 
-// Entry is one name of the store, or a model that has lost its name to a newer
-// one and answers to its digest only.
+// Entry is one name of the store with the model that it points to, or a model that
+// no name points to.
 type Entry struct {
-	Name     string // empty without a name
-	Digest   Digest
-	Manifest *Manifest
-	Derived  int64 // bytes of what was computed from it
-	Err      error // what is wrong with the model, as far as its manifest shows
+	Name      string // that points to it; empty where none does
+	Digest    Digest
+	Manifest  *Manifest
+	Installed time.Time // zero where the file system does not tell
+	Derived   int64     // bytes of what was computed from it
+	Err       error     // what is wrong with the model, as far as its manifest shows
 }
 
-// List returns the entries, named ones first, by name. A store that does not
-// exist yet is empty.
+// List returns the entries by name, each name followed by its earlier versions, the
+// newest first. What no manifest names is last. A store that does not exist yet is
+// empty.
 func (s *Store) List() ([]Entry, error) {
 	names, err := s.names()
 	if err != nil {
@@ -92,25 +97,54 @@ func (s *Store) List() ([]Entry, error) {
 	used := map[Digest]bool{}
 	for _, name := range names {
 		d, err := s.lookup(name)
-		e := Entry{Name: name, Digest: d, Err: err}
-		if err == nil {
-			used[d] = true
-			e.Manifest, e.Err = s.manifest(d)
-			e.Derived = s.derivedSize(d)
+		if err != nil {
+			list = append(list, Entry{Name: name, Err: err})
+			continue
 		}
-		list = append(list, e)
+		used[d] = true
+		list = append(list, s.entry(name, d))
 	}
 	dirs, err := readDir(filepath.Join(s.root, "models"))
 	if err != nil {
 		return nil, err
 	}
 	for _, dir := range dirs {
-		if d, err := parseHex(dir); err == nil && !used[d] {
-			m, err := s.manifest(d)
-			list = append(list, Entry{Digest: d, Manifest: m, Derived: s.derivedSize(d), Err: err})
+		d, err := parseHex(dir)
+		if err != nil || used[d] {
+			continue
+		}
+		e := s.entry("", d)
+		if _, err := os.Stat(s.modelDir(d)); err == nil { // not removed meanwhile
+			list = append(list, e)
 		}
 	}
+	slices.SortStableFunc(list, byName)
 	return list, nil
+}
+
+func (s *Store) entry(name string, d Digest) Entry {
+	e := Entry{Name: name, Digest: d, Derived: s.derivedSize(d)}
+	if info, err := os.Stat(filepath.Join(s.modelDir(d), ManifestName)); err == nil {
+		e.Installed = info.ModTime() // Commit writes it last
+	}
+	e.Manifest, e.Err = s.manifest(d)
+	return e
+}
+
+func byName(a, b Entry) int {
+	unnamed := func(e Entry) int {
+		if e.Called() == "" {
+			return 1
+		}
+		return 0
+	}
+	older := func(e Entry) int {
+		if e.Name == "" {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(unnamed(a), unnamed(b)), cmp.Compare(a.Called(), b.Called()), cmp.Compare(older(a), older(b)), b.Installed.Compare(a.Installed))
 }
 
 // names returns the valid names, sorted.
@@ -131,16 +165,23 @@ func readDir(dir string) ([]string, error) {
 	return names, err
 }
 
-// lookup turns a name, or the written form of a digest, into a digest.
+// lookup turns a name, NAME@DIGEST, or the written form of a digest, into a digest.
 func (s *Store) lookup(ref string) (Digest, error) {
 	if strings.HasPrefix(ref, digestPrefix) {
 		return ParseDigest(ref)
+	}
+	if strings.Contains(ref, versionSign) {
+		e, err := s.version(ref)
+		return e.Digest, err
 	}
 	if err := ValidName(ref); err != nil {
 		return Digest{}, err
 	}
 	data, err := os.ReadFile(s.namePath(ref))
 	if errors.Is(err, fs.ErrNotExist) {
+		if versions, err := s.Versions(ref); err == nil {
+			return Digest{}, fmt.Errorf("%w: the name %s points to nothing; it may point to %s: fetch use %s", ErrNotFound, ref, written(versions), versions[0].Version())
+		}
 		return Digest{}, fmt.Errorf("%w: the store has no model named %q%s", ErrNotFound, ref, s.hint())
 	}
 	if err != nil {
@@ -177,32 +218,6 @@ func (s *Store) manifest(d Digest) (*Manifest, error) {
 		return nil, &IntegrityError{Model: d.String(), File: file, Problem: fmt.Sprintf("its SHA-256 is %s", got.Hex()), Repair: importCommand("NAME")}
 	}
 	return ParseManifest(data)
-}
-
-// Remove takes a name away, and with the last name of a model the model. A
-// digest removes a model that has no name.
-func (s *Store) Remove(ref string) error {
-	d, err := s.lookup(ref)
-	if errors.As(err, new(*IntegrityError)) {
-		return removeDurably(s.namePath(ref)) // a name that names nothing
-	}
-	if err != nil {
-		return err
-	}
-	if strings.HasPrefix(ref, digestPrefix) {
-		if names := s.namesOf(d); len(names) > 0 {
-			return fmt.Errorf("model %s is named %s: remove that name", d, strings.Join(names, ", "))
-		}
-		if _, err := os.Stat(s.modelDir(d)); err != nil {
-			return fmt.Errorf("%w: the store has no model %s", ErrNotFound, d)
-		}
-	} else if err := removeDurably(s.namePath(ref)); err != nil {
-		return err
-	}
-	if len(s.namesOf(d)) > 0 {
-		return nil
-	}
-	return s.discard(d)
 }
 
 func (s *Store) namesOf(d Digest) []string {

@@ -94,7 +94,7 @@ func TestInstallOpenRemove(t *testing.T) {
 			t.Error("a closed model gives files")
 		}
 	}
-	if err := s.Remove("a"); err != nil {
+	if _, err := s.Remove("a"); err != nil {
 		t.Fatal(err)
 	}
 	checkStore(t, s)
@@ -104,7 +104,7 @@ func TestInstallOpenRemove(t *testing.T) {
 	if _, err := s.Open("a"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("opening a removed model: %v", err)
 	}
-	if err := s.Remove("a"); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Remove("a"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("removing it again: %v", err)
 	}
 }
@@ -125,13 +125,13 @@ func TestNameMovesToNewModel(t *testing.T) {
 		}
 		m.Close()
 	}
-	if err := s.Remove(fresh.String()); err == nil {
+	if _, err := s.Remove(fresh.String()); err == nil {
 		t.Error("a named model was removed by digest")
 	}
-	if err := s.Remove(old.String()); err != nil {
+	if _, err := s.Remove(old.String()); err != nil {
 		t.Error(err)
 	}
-	if err := s.Remove(old.String()); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Remove(old.String()); !errors.Is(err, ErrNotFound) {
 		t.Errorf("removing it again: %v", err)
 	}
 	checkStore(t, s, "a", "b")

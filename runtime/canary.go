@@ -68,7 +68,7 @@ func (m *Model) CheckCanary(ctx context.Context) error {
 		if info.NodeByNode {
 			what = "the server runs other weights than this model's"
 		}
-		return fmt.Errorf("canary: probabilities are %.6f away from those recorded at import, tolerance %.6f: %s", d, tolerance, what)
+		return fmt.Errorf("%w: probabilities are %.6f away from those recorded at import, tolerance %.6f: %s", models.ErrCanary, d, tolerance, what)
 	}
 	return nil
 }

@@ -67,8 +67,10 @@ func (p *program) command() *cli.Command {
 				Action: p.importPackage, OnUsageError: usageFailed,
 			},
 			{Name: "ls", Usage: "list the models of the store", Action: p.list, OnUsageError: usageFailed},
-			{Name: "verify", Usage: "hash the files of a model, or of all", ArgsUsage: "[NAME]", Action: p.verify, OnUsageError: usageFailed},
-			{Name: "rm", Usage: "remove a model from the store", ArgsUsage: "NAME", Action: p.remove, OnUsageError: usageFailed},
+			{Name: "verify", Usage: "hash the files of a model, or of all", ArgsUsage: "[NAME|NAME@DIGEST]", Action: p.verify, OnUsageError: usageFailed},
+			p.useCommand(),
+			p.removeCommand(),
+			p.exportCommand(),
 			p.loginCommand(),
 			p.logoutCommand(),
 			p.listCommand(),
@@ -88,11 +90,13 @@ func (p *program) openStore(ctx context.Context, c *cli.Command) (context.Contex
 	return ctx, err
 }
 
+const commands = "login, logout, list, pull, import, export, ls, use, verify, rm and runtime"
+
 func noCommand(_ context.Context, c *cli.Command) error {
 	if c.Args().Present() {
-		return usagef("unknown command %q: there are login, logout, list, pull, import, ls, verify, rm and runtime", c.Args().First())
+		return usagef("unknown command %q: there are %s", c.Args().First(), commands)
 	}
-	return usagef("no command: there are login, logout, list, pull, import, ls, verify, rm and runtime")
+	return usagef("no command: there are %s", commands)
 }
 
 func (p *program) importPackage(ctx context.Context, c *cli.Command) error {

@@ -170,7 +170,7 @@ func TestPullNamesAndStatuses(t *testing.T) {
 	p.want(exitOK, "installed second: 2 labels", "", "pull", "demo-gguf", "-as", "second")
 	p.want(exitOK, "installed demo-gguf: 2 labels", "", "pull", "demo-gguf", "-again")
 	p.want(exitFailure, "", "nothing under that name", "pull", "nosuch")
-	if err := p.store.Remove("demo-gguf"); err != nil {
+	if _, err := p.store.Remove("demo-gguf"); err != nil {
 		t.Fatal(err)
 	}
 	tar := filepath.Join(t.TempDir(), "own.tar")
@@ -178,7 +178,7 @@ func TestPullNamesAndStatuses(t *testing.T) {
 	if _, err := importer.Import(t.Context(), p.store, importer.Options{Path: tar, Name: "demo-gguf"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.store.Remove("second"); err != nil {
+	if _, err := p.store.Remove("second"); err != nil {
 		t.Fatal(err)
 	}
 	p.want(exitFailure, "", "another model named demo-gguf; choose a name: fetch pull", "pull", "demo-gguf")

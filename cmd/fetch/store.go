@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
-	"cubby/internal/hub"
+	"cubby/internal/pull"
 	"cubby/models"
 
 	"github.com/urfave/cli/v3"
@@ -24,18 +25,22 @@ func (p *program) list(_ context.Context, c *cli.Command) error {
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tLABELS\tSIZE\tPACKED\tKIND\tARTIFACT")
 	for _, e := range entries {
+		if e.Err != nil {
+			fmt.Fprintf(w, "%s\t\t\t\tdamaged\t%s\n", orDash(e.Name), e.Digest)
+			continue
+		}
 		name := e.Name
 		if name == "" {
-			name = "-"
-		}
-		if e.Err != nil {
-			fmt.Fprintf(w, "%s\t\t\t\tdamaged\t%s\n", name, e.Digest)
-			continue
+			name = e.Version()
 		}
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", name, len(e.Manifest.Labels), size(e.Manifest), mebibytes(e.Derived), e.Manifest.Source.Kind, e.Digest)
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if left := pull.CountPartials(p.store); left.Count > 0 {
+		fmt.Fprintf(p.stdout, "partial downloads: %d, %s, last written %s; the same fetch pull goes on with one, fetch rm -partial clears them\n",
+			left.Count, mebibytes(left.Size), left.Last.Local().Format(time.DateTime))
 	}
 	return p.listBases()
 }
@@ -57,15 +62,23 @@ func (p *program) verify(_ context.Context, c *cli.Command) error {
 		return usagef("verify takes one name, or none for all models")
 	}
 	refs := c.Args().Slice()
+	for _, ref := range refs {
+		if err := checkRef(ref); err != nil {
+			return err
+		}
+	}
 	if len(refs) == 0 {
 		entries, err := p.store.List()
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
-			if e.Name != "" {
+			switch {
+			case e.Name != "":
 				refs = append(refs, e.Name)
-			} else {
+			case e.Manifest != nil:
+				refs = append(refs, e.Version())
+			default:
 				refs = append(refs, e.Digest.String())
 			}
 		}
@@ -79,14 +92,4 @@ func (p *program) verify(_ context.Context, c *cli.Command) error {
 		fmt.Fprintf(p.stdout, "%s: every file is as installed\n", ref)
 	}
 	return errors.Join(errs...)
-}
-
-func (p *program) remove(ctx context.Context, c *cli.Command) error {
-	if c.NArg() != 1 {
-		return usagef("rm takes one name")
-	}
-	if hub.IsRef(c.Args().First()) {
-		return p.removeBase(ctx, c.Args().First())
-	}
-	return p.store.Remove(c.Args().First())
 }

@@ -20,8 +20,8 @@ import (
 )
 
 // work is the folder of one model's download: staging/pull-KEY of the store. Who
-// holds its lock owns it. The store clears it away, as all of its staging area, an
-// hour after it was last written to.
+// holds its lock owns it. The store clears it away a week after it was last written
+// to.
 type work struct {
 	dir   string
 	store *models.Store
@@ -47,7 +47,7 @@ func enterKeyed(ctx context.Context, store *models.Store, what string, say func(
 		return nil, err
 	}
 	key := models.DigestOf([]byte(what)).Hex()[:24]
-	w := &work{dir: filepath.Join(root, "staging", "pull-"+key), store: store}
+	w := &work{dir: filepath.Join(root, "staging", models.PullPrefix+key), store: store}
 	w.lock, err = lockFolder(ctx, w.dir, say)
 	return w, err
 }
@@ -184,16 +184,7 @@ func (w *work) room(size int64) error {
 // roomIn sees whether files of that size fit twice on the disk of dir, where some of
 // them may lie.
 func roomIn(dir string, size int64, what string) error {
-	var have int64
-	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return nil // what cannot be seen is not there
-		}
-		if info, err := e.Info(); err == nil {
-			have += info.Size()
-		}
-		return nil
-	})
+	have := treeSize(dir)
 	need := 2*size - min(have, size)
 	free, known := download.FreeSpace(dir)
 	if !known || free >= need {

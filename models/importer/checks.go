@@ -58,12 +58,12 @@ const (
 )
 
 // folderSources are those that a model folder has kept.
-func folderSources(o Options, m models.Manifest) (s sources, warnings []string, err error) {
+func folderSources(o Options, m models.Manifest, folder string) (s sources, warnings []string, err error) {
 	in := func(name string) string {
 		if _, ok := m.DataFile(name); !ok {
 			return ""
 		}
-		return filepath.Join(o.Path, models.DataFolder, name)
+		return filepath.Join(folder, models.DataFolder, name)
 	}
 	s = sources{predictions: o.Predictions, metrics: in(metricsName), config: in(platformConfigName)}
 	if s.predictions == "" {
@@ -71,7 +71,7 @@ func folderSources(o Options, m models.Manifest) (s sources, warnings []string, 
 	}
 	kept := ""
 	if f, ok := m.TestSet(); ok {
-		kept = filepath.Join(o.Path, filepath.FromSlash(f.Path))
+		kept = filepath.Join(folder, filepath.FromSlash(f.Path))
 	}
 	s.test, warnings, err = readTestSet(o, kept)
 	return s, warnings, err

@@ -90,37 +90,47 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 // work is an import under way.
 type work struct {
 	player
-	played *Replay
+	// pristine: a model folder whose manifest is the one that its name promises.
+	pristine bool
+	played   *Replay
 }
 
 // assemble puts the model's files into the stage and writes their manifest.
-func assemble(ctx context.Context, stage *models.Stage, o Options) (*work, error) {
-	w := &work{player: player{Options: o}}
-	if isModelFolder(o.Path) {
-		m, err := modelFolder(ctx, stage, o)
-		if err != nil {
+func assemble(ctx context.Context, stage *models.Stage, o Options) (w *work, err error) {
+	p := &pack{dir: o.Path, stage: stage}
+	dir, carried := ".", isModelFolder(o.Path)
+	if !carried {
+		if p, err = openPack(ctx, stage, o.Path); err != nil {
 			return nil, err
 		}
-		m.Replay = nil
-		w.manifest = &m
-		w.sources, w.warnings, err = folderSources(o, m)
-		return w, err
+		dir, carried = p.carried()
 	}
-	p, err := openPack(ctx, stage, o.Path)
-	if err != nil {
-		return nil, err
-	}
-	p.client = o.Client
-	m, err := p.build(ctx, o)
-	if err == nil {
-		w.sources, err = p.sources(o)
+	w = &work{player: player{Options: o}}
+	var m models.Manifest
+	if carried {
+		m, err = p.modelFolder(ctx, dir, o)
+		if err == nil {
+			w.sources, p.warnings, err = folderSources(o, m, stage.Folder())
+		}
+	} else {
+		p.client = o.Client
+		if m, err = p.build(ctx, o); err == nil {
+			w.sources, err = p.sources(o)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Path, err)
 	}
-	w.manifest, w.warnings, w.otherBase = &m, p.warnings, p.otherBase
+	w.manifest, w.pristine, w.warnings, w.otherBase = &m, p.pristine, p.warnings, p.otherBase
+	if !w.keepsReplay() {
+		m.Replay = nil
+	}
 	return w, nil
 }
+
+// keepsReplay reports that what an earlier import found on the same files stays in the
+// manifest: a carried model is the same artefact everywhere.
+func (w *work) keepsReplay() bool { return w.pristine && w.Test == "" && w.Predictions == "" }
 
 // keepData puts what the model was trained and tested on into the model.
 func (w *work) keepData(ctx context.Context, stage *models.Stage) error {
@@ -314,7 +324,7 @@ func (p *pack) keepWeights(ctx context.Context, f form) error {
 }
 
 // probe opens the staged model as a server would, so that nothing is installed
-// that cannot be served, records the canary and replays the test set.
+// that cannot be served, records or checks the canary and replays the test set.
 func (w *work) probe(ctx context.Context, stage *models.Stage) error {
 	start := w.Start
 	model, err := stage.Open(*w.manifest)
@@ -332,11 +342,26 @@ func (w *work) probe(ctx context.Context, stage *models.Stage) error {
 	if err != nil {
 		return err
 	}
-	w.manifest.Canary, err = running.RecordCanary(ctx)
-	if err == nil && !w.NoReplay {
+	err = w.canary(ctx, running)
+	if err == nil && !w.NoReplay && (!w.keepsReplay() || w.Require) {
 		err = w.play(ctx, stage, running)
 	}
 	return errors.Join(err, running.Close())
+}
+
+// canary records a canary. One that the model brought along must pass instead: where
+// it does not, a pristine model does not run here as it should; another was edited, and
+// gets a new one.
+func (w *work) canary(ctx context.Context, running Running) (err error) {
+	if w.manifest.Canary != nil {
+		err = running.CheckCanary(ctx)
+		if w.pristine || !errors.Is(err, models.ErrCanary) {
+			return err
+		}
+		w.warnings = append(w.warnings, "the model does not answer as its canary recorded, as where its prompt, labels or weights were edited: a new canary is recorded")
+	}
+	w.manifest.Canary, err = running.RecordCanary(ctx)
+	return err
 }
 
 // play replays the test set and keeps what that found.
@@ -358,7 +383,9 @@ func (w *work) play(ctx context.Context, stage *models.Stage, running Running) (
 	case w.played.Problem != "" && w.Require:
 		return &RefusedError{w.played.Problem + "\n  " + strings.Join(w.played.Causes, "\n  ")}
 	}
-	w.manifest.Replay = &w.played.Replay
+	if !w.keepsReplay() {
+		w.manifest.Replay = &w.played.Replay
+	}
 	return nil
 }
 

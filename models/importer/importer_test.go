@@ -425,6 +425,8 @@ type fakeRunning struct {
 	record func(*models.Model) (*models.Canary, error)
 }
 
+func (r fakeRunning) CheckCanary(context.Context) error { return nil }
+
 func (r fakeRunning) RecordCanary(context.Context) (*models.Canary, error) { return r.record(r.model) }
 
 func (r fakeRunning) Answer(context.Context, []string) ([]Answer, error) {

@@ -27,6 +27,8 @@ type pack struct {
 	stage  *models.Stage
 	isTar  bool
 	client string // file of the user's that goes before the package's client; may be empty
+	// pristine: a model folder whose manifest is the one that its name promises.
+	pristine bool
 
 	tests     *TestSet // once it was read
 	otherBase string   // that the package names, where it was merged into another

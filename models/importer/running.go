@@ -16,6 +16,9 @@ type Starter func(*models.Model) (Running, error)
 type Running interface {
 	// RecordCanary scores the canary text, before calibration.
 	RecordCanary(ctx context.Context) (*models.Canary, error)
+	// CheckCanary scores the canary of the model's manifest: models.ErrCanary is in the
+	// chain of its error where the model does not answer so.
+	CheckCanary(ctx context.Context) error
 	// Answer answers every text, in order. A text that cannot be answered carries
 	// its error in its Answer; the call fails only as a whole.
 	Answer(ctx context.Context, texts []string) ([]Answer, error)
