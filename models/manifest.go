@@ -54,6 +54,9 @@ type Manifest struct {
 	// Weights names the GGUF file, or the safetensors file beside which
 	// config.json and tokenizer.json lie.
 	Weights string `json:"weights"`
+	// Adapter names the GGUF file of a LoRA adapter that is computed on top of GGUF
+	// weights; empty for none. A tokenizer.json beside them is then the model's.
+	Adapter string `json:"adapter,omitempty"`
 	Files   []File `json:"files"`
 	Source  Source `json:"source"`
 }
@@ -101,6 +104,7 @@ const (
 	GGUF               Kind = "gguf"                // one GGUF file
 	Merged             Kind = "merged"              // safetensors with the adapter merged in
 	SequenceClassifier Kind = "sequence-classifier" // safetensors with a classification head
+	Adapted            Kind = "adapter"             // a base model with an adapter kept beside it
 	BuiltIn            Kind = "built-in"            // part of the program
 )
 

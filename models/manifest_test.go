@@ -159,6 +159,13 @@ func TestValidateRefuses(t *testing.T) {
 		{"safetensors alone", func(m *Manifest) {
 			m.Files[0].Path, m.Weights = "m/a.safetensors", "m/a.safetensors"
 		}, `have no "config.json" beside them`},
+		{"adapter elsewhere", func(m *Manifest) { m.Adapter = "other.gguf" }, `adapter "other.gguf" is not among the files`},
+		{"adapter of no format", func(m *Manifest) { m.Adapter = "README.md" }, "both must be .gguf files"},
+		{"adapter of itself", func(m *Manifest) { m.Adapter = m.Weights }, "both must be .gguf files"},
+		{"adapter of a head", func(m *Manifest) {
+			m.Files[1].Path, m.Adapter = "a.gguf", "a.gguf"
+			m.Answer, m.Scoring = Answer{Form: None}, Head
+		}, "merge it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := sample()

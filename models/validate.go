@@ -20,7 +20,7 @@ func (m Manifest) Validate() error {
 	checks := []func() error{
 		func() error { return checkSchema(m.Schema) },
 		func() error { return ValidName(m.Name) },
-		m.checkLabels, m.checkText, m.checkAnswer, m.checkDecision, m.checkCanary, m.checkReplay, m.checkFiles, m.checkWeights,
+		m.checkLabels, m.checkText, m.checkAnswer, m.checkDecision, m.checkCanary, m.checkReplay, m.checkFiles, m.checkWeights, m.checkAdapter,
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -46,7 +46,7 @@ func (m Manifest) checkText() error {
 			return fmt.Errorf("%s is not valid UTF-8", f.field)
 		}
 	}
-	if !slices.Contains([]Kind{GGUF, Merged, SequenceClassifier, BuiltIn}, m.Source.Kind) {
+	if !slices.Contains([]Kind{GGUF, Merged, SequenceClassifier, Adapted, BuiltIn}, m.Source.Kind) {
 		return fmt.Errorf("source.kind %q is unknown", m.Source.Kind)
 	}
 	return nil
@@ -174,6 +174,22 @@ func (m Manifest) checkWeights() error {
 		return nil
 	}
 	return fmt.Errorf("weights %q are neither .gguf nor .safetensors", m.Weights)
+}
+
+func (m Manifest) checkAdapter() error {
+	if m.Adapter == "" {
+		return nil
+	}
+	if _, ok := m.file(m.Adapter); !ok {
+		return fmt.Errorf("adapter %q is not among the files", m.Adapter)
+	}
+	switch {
+	case path.Ext(m.Adapter) != ".gguf" || path.Ext(m.Weights) != ".gguf" || m.Adapter == m.Weights:
+		return fmt.Errorf("adapter %q of the weights %q: both must be .gguf files", m.Adapter, m.Weights)
+	case m.Scoring == Head:
+		return fmt.Errorf("adapter %q of a model with a classification head: merge it", m.Adapter)
+	}
+	return nil
 }
 
 // file returns the listed file of that path.

@@ -9,6 +9,7 @@ import (
 
 	"cubby/models/checkpoint"
 	"cubby/models/gguf"
+	"cubby/models/lora"
 	"cubby/models/safetensors"
 	"cubby/models/tokenizer"
 )
@@ -19,7 +20,8 @@ const (
 )
 
 // Checkpoint opens the weights. A classification head must have one output for
-// each label.
+// each label. A base and its adapter are not the weights of one model: they are a
+// *checkpoint.UnsupportedError, once they have been found to fit.
 func (m *Model) Checkpoint() (checkpoint.Checkpoint, error) {
 	c, err := m.checkpoint()
 	if err != nil {
@@ -38,6 +40,9 @@ func (m *Model) checkpoint() (checkpoint.Checkpoint, error) {
 		f, err := m.gguf()
 		if err != nil {
 			return nil, err
+		}
+		if m.Manifest.Adapter != "" {
+			return nil, m.adapted(f)
 		}
 		return checkpoint.FromGGUF(f)
 	}
@@ -60,8 +65,25 @@ func (m *Model) checkpoint() (checkpoint.Checkpoint, error) {
 	return checkpoint.FromHF(config, shards...)
 }
 
-// Tokenizer builds the tokenizer, from tokenizer.json beside safetensors
-// weights, or from the vocabulary in a GGUF file.
+// adapted compares the headers of base and adapter. The caller holds m.mu.
+func (m *Model) adapted(base *gguf.File) error {
+	data, err := m.bytes(m.Manifest.Adapter)
+	if err != nil {
+		return err
+	}
+	f, err := gguf.Parse(data)
+	if err == nil {
+		err = lora.CheckGGUF(base, f)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.Manifest.Adapter, err)
+	}
+	return &checkpoint.UnsupportedError{Detail: "its adapter is kept beside the base, which the engine llama computes and the native engine does not: " +
+		"use -engine llama, or import the package without -keep-adapter"}
+}
+
+// Tokenizer builds the tokenizer, from tokenizer.json beside safetensors weights or
+// a base with an adapter, or from the vocabulary in a GGUF file.
 func (m *Model) Tokenizer() (*tokenizer.Tokenizer, error) {
 	t, err := m.tokenizer()
 	if err != nil {
@@ -73,7 +95,7 @@ func (m *Model) Tokenizer() (*tokenizer.Tokenizer, error) {
 func (m *Model) tokenizer() (*tokenizer.Tokenizer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.isGGUF() {
+	if !m.hasTokenizer() {
 		f, err := m.gguf()
 		if err != nil {
 			return nil, err
@@ -88,6 +110,17 @@ func (m *Model) tokenizer() (*tokenizer.Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.isGGUF() {
+		f, err := m.gguf()
+		if err != nil {
+			return nil, err
+		}
+		t, ok := f.Tensor("token_embd.weight")
+		if !ok || len(t.Shape) != 2 || t.Shape[1] > math.MaxInt32 {
+			return nil, fmt.Errorf("%s has no embedding", m.Manifest.Weights)
+		}
+		return tokenizer.FromJSONWithin(data, int(t.Shape[1]))
+	}
 	config, err := m.bytes(m.Manifest.beside(configName))
 	if err != nil {
 		return nil, err
@@ -96,6 +129,12 @@ func (m *Model) tokenizer() (*tokenizer.Tokenizer, error) {
 		return tokenizer.FromJSONWithin(data, n)
 	}
 	return tokenizer.FromJSON(data)
+}
+
+// hasTokenizer reports whether tokenizer.json says how texts are cut.
+func (m *Model) hasTokenizer() bool {
+	_, beside := m.Manifest.file(m.Manifest.beside(tokenizerName))
+	return !m.isGGUF() || m.Manifest.Adapter != "" && beside
 }
 
 func (m *Model) isGGUF() bool { return path.Ext(m.Manifest.Weights) == ".gguf" }

@@ -33,3 +33,14 @@ func TestImportAdapter(t *testing.T) {
 		t.Errorf("with its base: exit code %d, %s%s", code, stdout, stderr)
 	}
 }
+
+// Kept beside its base, an adapter needs the engine llama, which is not installed.
+func TestKeepAdapterNeedsLlama(t *testing.T) {
+	packages := testenv.Packages(t)
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"fetch", "-home", t.TempDir(), "import", filepath.Join(packages, "banking-routing", "adapter.tar"), "-name", "student",
+		"-base", filepath.Join(packages, "hub", "HuggingFaceTB", "SmolLM2-135M-Instruct"), "-keep-adapter"}, &out, &errs)
+	if code != exitUnsupported || !strings.Contains(errs.String(), "import the package without -keep-adapter") || !strings.Contains(errs.String(), "fetch runtime") {
+		t.Errorf("exit code %d, %s%s", code, out.String(), errs.String())
+	}
+}

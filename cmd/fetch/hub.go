@@ -19,7 +19,13 @@ func clientFlag() cli.Flag {
 }
 
 func baseFlag() cli.Flag {
-	return &cli.StringFlag{Name: "base", Usage: "`FOLDER` of the base model, for a package that holds only an adapter", DefaultText: "from Hugging Face's cache, else downloaded from the hub"}
+	return &cli.StringFlag{Name: "base", Usage: "`FOLDER` of the base model, for a package that holds only an adapter, or, with -keep-adapter, its GGUF file", DefaultText: "from Hugging Face's cache, else downloaded from the hub"}
+}
+
+const keepAdapter = "keep-adapter"
+
+func keepAdapterFlag() cli.Flag {
+	return &cli.BoolFlag{Name: keepAdapter, Usage: "keep the adapter beside its base, which models of one base share, for the engine llama; it is merged otherwise"}
 }
 
 func offlineFlag() cli.Flag {
@@ -80,7 +86,7 @@ func (p *program) pullHub(ctx context.Context, c *cli.Command, checks importer.C
 		Client: client, Store: p.store, Ref: ref, Again: c.Bool("again"), Progress: progress, Say: say,
 		Import: importer.Options{
 			Name: c.String("as"), Job: c.String("job"), Client: c.String("client"), Start: p.start(p.store.Root()),
-			Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, say), Checks: checks, Convert: toGGUF,
+			Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, say), Checks: checks, KeepAdapter: c.Bool(keepAdapter), Convert: toGGUF,
 		},
 	})
 	_ = progress.Close() // it shows nothing any more

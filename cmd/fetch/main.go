@@ -62,7 +62,7 @@ func (p *program) command() *cli.Command {
 				Flags: append(checkFlags(),
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the model in the store"},
 					&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when job_description.json is neither in the package nor beside it"},
-					clientFlag(), baseFlag(), offlineFlag(),
+					clientFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
 				),
 				Action: p.importPackage, OnUsageError: usageFailed,
 			},
@@ -116,7 +116,7 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	progress := p.renderer(false)
 	res, err := importer.Import(ctx, p.store, importer.Options{
 		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Client: c.String("client"), Start: p.start(p.store.Root()),
-		Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, p.sayAfter(progress)), Checks: checks, Convert: toGGUF,
+		Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, p.sayAfter(progress)), Checks: checks, KeepAdapter: c.Bool(keepAdapter), Convert: toGGUF,
 	})
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {

@@ -24,7 +24,7 @@ func (p *program) pullCommand() *cli.Command {
 		Flags: append(append(platformFlags(), checkFlags()...),
 			&cli.StringFlag{Name: "as", Usage: "`NAME` of the model in the store", DefaultText: "the platform's name for it, or the beginning of its id"},
 			&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when the platform does not give job_description.json"},
-			clientFlag(), baseFlag(), offlineFlag(),
+			clientFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
 			&cli.StringFlag{Name: "files", Usage: "keep the files beside the package in `FOLDER`: job description, config, client, and test set and predictions where they cost nothing"},
 			&cli.BoolFlag{Name: "again", Usage: "download and install anew what is installed, or could not be imported"},
 			&cli.BoolFlag{Name: "json", Usage: "print progress and result as lines of JSON"},
@@ -63,7 +63,8 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	}
 	res, err := pull.Pull(ctx, pull.Options{
 		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Prompt: c.String("client"), Base: c.String("base"), Remote: p.remoteBases(c, progress, say),
-		Files: c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Checks: checks, Convert: toGGUF, Progress: progress, Say: say,
+		KeepAdapter: c.Bool(keepAdapter),
+		Files:       c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Checks: checks, Convert: toGGUF, Progress: progress, Say: say,
 	})
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {

@@ -70,6 +70,9 @@ func newLlama(m *models.Model, opt Options, shared *Shared) (engine.Engine, erro
 	if err != nil {
 		return nil, err
 	}
+	if m.Manifest.Adapter != "" {
+		o.Adapter = filepath.Join(m.Folder(), filepath.FromSlash(m.Manifest.Adapter))
+	}
 	o.Model, o.Classes, o.Threads = weights.path, weights.classes, shared.threads(opt.Threads)
 	check := func() error {
 		_, err := opt.verified()

@@ -70,6 +70,9 @@ func uploaded(m *models.Model) (string, error) {
 	if m.Manifest.Scoring == models.Head {
 		return "", errors.New("the engine ollama cannot run a classification head: use native or llama")
 	}
+	if m.Manifest.Adapter != "" {
+		return "", errors.New("the engine ollama is not given adapters: use -engine llama, or create base and adapter there, and name them with -engine-model")
+	}
 	if !ownGGUF(m) {
 		return "", errors.New("the engine ollama needs a GGUF file with the tokenizer in it, and this model is none: create it there from the package, and name it with -engine-model")
 	}

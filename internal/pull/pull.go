@@ -27,7 +27,7 @@ type Options struct {
 	Name   string           // in the store; empty for one made of the platform's
 	Job    string           // file with the labels, where the platform has none
 	Prompt string           // file with the prompt, which goes before the package's model_client.py
-	Base   string           // folder of an adapter's base model
+	Base   string           // folder of an adapter's base model, or its GGUF file
 	Remote importer.Bases   // downloads a base model that is not on this machine; nil: nobody
 	Files  string           // folder for the files beside the package; empty: they are not kept
 	Again  bool             // although it is installed, and from the first byte
@@ -35,6 +35,8 @@ type Options struct {
 
 	Checks  importer.Checks    // how the model is held against the platform's figures
 	Convert importer.Converter // of weights that no engine reads as they are
+
+	KeepAdapter bool // beside its base, and not merged
 
 	Progress download.Progress // nil: nobody watches
 	Say      func(string)      // hears in a line what is being done; nil: nobody
@@ -144,7 +146,7 @@ func (p *puller) pull(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if e != nil && !p.Again {
+	if e != nil && !p.Again && (!p.KeepAdapter || e.Manifest.Adapter != "") {
 		p.res.Already, p.res.Digest, p.res.Manifest = true, e.Digest, *e.Manifest
 		if p.Files != "" {
 			if err := p.readDocuments(ctx); err != nil {
@@ -191,7 +193,7 @@ func (p *puller) install(ctx context.Context, name, from string) error {
 	}
 	res, err := importer.Import(ctx, view, importer.Options{
 		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Start: p.Start, Checks: p.Checks, Convert: p.Convert,
-		Base: p.Base, Bases: importer.HubCache{}, Remote: p.Remote,
+		Base: p.Base, Bases: importer.HubCache{}, Remote: p.Remote, KeepAdapter: p.KeepAdapter,
 	})
 	if err == nil {
 		p.res.Digest, p.res.Manifest, p.res.Replay = res.Digest, res.Manifest, res.Replay

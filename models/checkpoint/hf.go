@@ -213,3 +213,16 @@ func hfNames(architecture string) func(string) string {
 		return "model.layers." + m[1] + "." + part + "." + m[3]
 	}
 }
+
+// HFName is what transformers calls a tensor of a GGUF file; false where it has
+// none such, or the family is not known here.
+func HFName(architecture, name string) (string, bool) {
+	if _, known := families[architecture]; !known {
+		return "", false
+	}
+	m := layerName.FindStringSubmatch(name)
+	if m != nil && hfTensorNames[m[2]] == "" || m == nil && hfTensorNames[name] == "" {
+		return "", false
+	}
+	return hfNames(architecture)(name), true
+}

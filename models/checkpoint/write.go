@@ -167,7 +167,7 @@ func (g *ggufWriter) tensor(name string, t Tensor) gguf.Content {
 	order := func(i int) int { return i }
 	if g.interleaves(name) {
 		d := g.cfg.HeadDim
-		order = func(i int) int { return i/d*d + i%2*(d/2) + i%d/2 }
+		order = func(i int) int { return InterleavedRow(i, d) }
 	}
 	size := t.Type.RowSize(t.Cols)
 	return content(name, t.Type, []uint64{uint64(t.Cols), uint64(t.Rows)}, t.Rows, func(i int) []byte {
@@ -179,7 +179,20 @@ func (g *ggufWriter) tensor(name string, t Tensor) gguf.Content {
 // interleaves says whether the rows of a projection are in the order of Hugging
 // Face, and llama.cpp wants rotated pairs side by side.
 func (g *ggufWriter) interleaves(name string) bool {
-	return g.cfg.Architecture == llama && !g.cfg.RopeInterleaved && (strings.HasSuffix(name, "attn_q.weight") || strings.HasSuffix(name, "attn_k.weight"))
+	return !g.cfg.RopeInterleaved && Interleaved(g.cfg.Architecture, name)
+}
+
+// Interleaved reports whether the rows of a GGUF file's projection are ordered so
+// that rotated pairs stand side by side, and not, as transformers has them, half a
+// head apart.
+func Interleaved(architecture, name string) bool {
+	return architecture == llama && (strings.HasSuffix(name, "attn_q.weight") || strings.HasSuffix(name, "attn_k.weight"))
+}
+
+// InterleavedRow is the row of transformers that stands at i in that order, of heads
+// that are so wide.
+func InterleavedRow(i, headDim int) int {
+	return i/headDim*headDim + i%2*(headDim/2) + i%headDim/2
 }
 
 // extended writes the rows of b, zeros where it has no data, behind those of a. If

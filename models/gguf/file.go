@@ -1,6 +1,9 @@
 package gguf
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // File is a parsed GGUF file.
 type File struct {
@@ -96,6 +99,16 @@ func (f *File) Float(key string) (float64, bool) {
 		return 0, false
 	}
 	return v.float(0)
+}
+
+// Float32 returns the float of a key; false where it is absent or of another type,
+// the wider float among them.
+func (f *File) Float32(key string) (float32, bool) {
+	v, ok := f.scalar(key)
+	if !ok || v.kind != kindFloat32 {
+		return 0, false
+	}
+	return math.Float32frombits(uint32(v.bits(0))), true
 }
 
 // Bool returns the boolean of a key, and whether the key holds one.

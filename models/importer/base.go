@@ -142,10 +142,10 @@ func modelName(dir string) string {
 }
 
 // sameModel compares names without their publishers or folders.
-func sameModel(a, b string) bool {
-	last := func(name string) string {
-		name = strings.TrimRight(strings.ReplaceAll(name, `\`, "/"), "/")
-		return name[strings.LastIndexByte(name, '/')+1:]
-	}
-	return strings.EqualFold(last(a), last(b))
+func sameModel(a, b string) bool { return strings.EqualFold(lastPart(a), lastPart(b)) }
+
+// lastPart is a model's name without its publisher or folders.
+func lastPart(name string) string {
+	name = strings.TrimRight(strings.ReplaceAll(name, `\`, "/"), "/")
+	return name[strings.LastIndexByte(name, '/')+1:]
 }

@@ -39,6 +39,14 @@ func inAdapter(name string) bool {
 	return strings.HasPrefix(path.Base(name), "adapter_")
 }
 
+// form is detect, or the adapter that is to be kept.
+func (p *pack) form(o Options) (form, error) {
+	if o.KeepAdapter {
+		return p.keptForm()
+	}
+	return p.detect()
+}
+
 // detect decides what kind of package p is. A GGUF is preferred to the
 // safetensors it was made from: it is smaller and whole in one file.
 func (p *pack) detect() (form, error) {

@@ -38,9 +38,12 @@ type Options struct {
 	Base   string
 	Bases  Bases
 	Remote Bases
-	// Convert makes safetensors of families that the native engine does not run into
-	// GGUF. Nil keeps them as they are, and only an engine that reads them can start.
+	// Convert makes safetensors of families that the native engine does not run, and
+	// of a base that an adapter is kept beside, into GGUF. Nil keeps them as they are, and only an engine that reads them can start.
 	Convert Converter
+	// KeepAdapter keeps the adapter of the package beside its base, for the engine
+	// llama, and does not merge it. Base may then be a GGUF file.
+	KeepAdapter bool
 	// Start runs the model before others see it, to record a canary and to replay its
 	// test set. Nil does neither, and a server can then not prove its readiness.
 	Start Starter
@@ -73,6 +76,11 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 	w, err := assemble(ctx, stage, o)
 	if err != nil {
 		return res, err
+	}
+	if m := w.manifest; m.Adapter != "" {
+		if err := stage.Share(m.Weights); err != nil {
+			return res, err
+		}
 	}
 	if err := w.probe(ctx, stage); err != nil {
 		return res, fmt.Errorf("%s: %w", o.Path, err)
@@ -152,7 +160,7 @@ func (w *work) keepData(ctx context.Context, stage *models.Stage) error {
 
 // build moves the package's files into the stage and writes their manifest.
 func (p *pack) build(ctx context.Context, o Options) (m models.Manifest, err error) {
-	f, err := p.detect()
+	f, err := p.form(o)
 	if err != nil {
 		return m, err
 	}
@@ -172,6 +180,9 @@ func (p *pack) build(ctx context.Context, o Options) (m models.Manifest, err err
 		Name:    o.Name,
 		Weights: path.Base(f.weights),
 		Source:  models.Source{Kind: f.kind, From: cmp.Or(o.From, filepath.Base(filepath.Clean(o.Path)))},
+	}
+	if f.kind == models.Adapted {
+		m.Adapter = keptAdapter
 	}
 	if m.Labels, err = p.labels(f, o.Job); err != nil {
 		return m, err
@@ -315,6 +326,8 @@ func (p *pack) keepAll(ctx context.Context, f form) error {
 // keepWeights puts what is computed into the model.
 func (p *pack) keepWeights(ctx context.Context, f form) error {
 	switch {
+	case f.kind == models.Adapted:
+		return f.merging.keepBeside(ctx, p.stage)
 	case f.conversion != nil:
 		return p.convert(ctx, f)
 	case f.merging != nil:

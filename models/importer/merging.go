@@ -34,14 +34,18 @@ const (
 // merging is an adapter on its way into its base.
 type merging struct {
 	dir     string // of the adapter in the package
+	beside  bool   // it is kept beside its base, and not merged
 	adapter *lora.Adapter
-	base    string // folder
+	base    string // folder; a GGUF file where the adapter is kept beside it
 	names   []string
 	plan    *lora.Merge
 	config  []byte            // config.json of the merged model
 	files   map[string]string // of the tokenizer: where they are
 	digest  models.Digest     // of the adapter's weights
-	open    []io.Closer
+
+	convert    Converter     // of a base that an adapter is kept beside
+	baseDigest models.Digest // of its GGUF file
+	open       []io.Closer
 }
 
 // adapter is the form of a package that holds nothing else.
@@ -70,6 +74,7 @@ func (p *pack) findBase(ctx context.Context, f *form, o Options) error {
 	if err := p.openAdapter(ctx, g); err != nil {
 		return err
 	}
+	g.convert = o.Convert
 	g.names = p.baseNames(g.adapter.Config.Base)
 	alive := p.stage.KeepAlive() // a base may take hours to come
 	var err error
@@ -78,7 +83,12 @@ func (p *pack) findBase(ctx context.Context, f *form, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := p.plan(f); err != nil {
+	if g.beside {
+		err = p.planBeside(g)
+	} else {
+		err = p.plan(f)
+	}
+	if err != nil {
 		return fmt.Errorf("the base %s: %w%s", g.base, err, g.wanted())
 	}
 	if p.otherBase = g.otherName(); p.otherBase != "" {
@@ -98,7 +108,13 @@ func (g *merging) wanted() string {
 // otherName is the base that the package names, where it is not called as the
 // base that is used.
 func (g *merging) otherName() string {
-	if len(g.names) == 0 || slices.ContainsFunc(g.names, func(n string) bool { return sameModel(n, modelName(g.base)) }) {
+	same := func(n string) bool { return sameModel(n, modelName(g.base)) }
+	if isGGUF(g.base) { // whose names have a quantisation behind the model's
+		same = func(n string) bool {
+			return strings.Contains(strings.ToLower(modelName(g.base)), strings.ToLower(lastPart(n)))
+		}
+	}
+	if len(g.names) == 0 || slices.ContainsFunc(g.names, same) {
 		return ""
 	}
 	return g.names[0]
@@ -198,7 +214,7 @@ func (p *pack) plan(f *form) error {
 func checkFolder(dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
-		err = errors.New("it is not a folder: a base is a folder of the Hugging Face hub, with config.json, tokenizer.json and safetensors")
+		err = errors.New("it is not a folder: a base is a folder of the Hugging Face hub, with config.json, tokenizer.json and safetensors; beside a GGUF file, an adapter can be kept: -keep-adapter")
 	}
 	return err
 }
@@ -218,21 +234,29 @@ func checkTask(task string, classifier bool) error {
 // choose takes config.json and the tokenizer's files: what lies beside the adapter
 // goes before what lies in the base, the tokenizer as a whole.
 func (p *pack) choose(g *merging) error {
-	beside := func(name string) string { return path.Join(g.dir, name) }
 	file := filepath.Join(g.base, configName)
-	if p.has(beside(configName)) {
-		file = p.path(beside(configName))
+	if own := path.Join(g.dir, configName); p.has(own) {
+		file = p.path(own)
 	}
 	var err error
 	if g.config, err = readSmall(file, configName, maxJSON); err != nil {
 		return err
 	}
+	return p.chooseTokenizer(g, g.base)
+}
+
+// chooseTokenizer takes the tokenizer's files, from a base's folder where the base
+// has one.
+func (p *pack) chooseTokenizer(g *merging, base string) error {
+	beside := func(name string) string { return path.Join(g.dir, name) }
 	g.files = map[string]string{}
 	own := p.has(beside(tokenizerName)) && p.has(beside(tokenizerConfigName))
 	for _, name := range []string{tokenizerName, tokenizerConfigName, templateName} {
-		file := filepath.Join(g.base, name)
+		file := filepath.Join(base, name)
 		if own || name == templateName && p.has(beside(name)) {
 			file = p.path(beside(name))
+		} else if base == "" {
+			continue
 		}
 		switch _, err := os.Stat(file); {
 		case err == nil:
@@ -241,7 +265,7 @@ func (p *pack) choose(g *merging) error {
 			return err
 		}
 	}
-	if g.files[tokenizerName] == "" {
+	if base != "" && g.files[tokenizerName] == "" {
 		return fmt.Errorf("it has no %s", tokenizerName)
 	}
 	return nil
@@ -301,12 +325,17 @@ func piped(from func(io.Writer) error, to func(io.Reader) error) error {
 	return err
 }
 
-// note says what the model was made from, where it was merged.
+// note says what the model was made from.
 func (g *merging) note() string {
 	if g == nil {
 		return ""
 	}
-	s := fmt.Sprintf("merged at import from the base %s (%s) and an adapter (%s)", modelName(g.base), models.Digest(g.plan.Fingerprint()), g.digest)
+	s := ""
+	if g.beside {
+		s = fmt.Sprintf("an adapter (%s) kept beside the base %s (%s)", g.digest, modelName(g.base), g.baseDigest)
+	} else {
+		s = fmt.Sprintf("merged at import from the base %s (%s) and an adapter (%s)", modelName(g.base), models.Digest(g.plan.Fingerprint()), g.digest)
+	}
 	if other := g.otherName(); other != "" {
 		s += ", which names its base " + other
 	}

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,10 +23,23 @@ type voice struct {
 
 // voice reads what the staged files say.
 func (p *pack) voice(f form) (voice, error) {
-	if f.kind == models.GGUF || f.conversion != nil {
+	if f.kind == models.GGUF || f.conversion != nil || f.kind == models.Adapted && !p.staged(tokenizerConfigName) {
 		return p.ggufVoice(path.Base(f.weights))
 	}
 	return p.hfVoice()
+}
+
+// stagedTemplate is the chat template of a file of its own, empty where there is none.
+func (p *pack) stagedTemplate() (string, error) {
+	if !p.staged(templateName) {
+		return "", nil
+	}
+	data, release, err := p.stage.Map(templateName)
+	if err != nil {
+		return "", err
+	}
+	template := string(data)
+	return template, release()
 }
 
 // controlToken is llama.cpp's type of a special token.
@@ -41,8 +55,14 @@ func (p *pack) ggufVoice(name string) (v voice, err error) {
 	if err != nil {
 		return v, fmt.Errorf("%s: %w", name, err)
 	}
-	template, ok := f.String("tokenizer.chat_template")
-	if !ok {
+	template, err := p.stagedTemplate()
+	if err != nil {
+		return v, err
+	}
+	if template == "" {
+		template, _ = f.String("tokenizer.chat_template")
+	}
+	if template == "" {
 		return v, fmt.Errorf("%s has no tokenizer.chat_template, so the prompt cannot be rendered", name)
 	}
 	tokens, _ := f.Strings("tokenizer.ggml.tokens")
@@ -85,16 +105,11 @@ func (p *pack) hfVoice() (v voice, err error) {
 			v.specials = append(v.specials, a.Content)
 		}
 	}
-	if p.staged(templateName) {
-		data, release, err := p.stage.Map(templateName)
-		if err != nil {
-			return v, err
-		}
-		v.template = string(data)
-		if err := release(); err != nil {
-			return v, err
-		}
+	template, err := p.stagedTemplate()
+	if err != nil {
+		return v, err
 	}
+	v.template = cmp.Or(template, v.template)
 	if v.template == "" {
 		return v, fmt.Errorf("neither %s nor %s holds a chat template, so the prompt cannot be rendered", tokenizerConfigName, templateName)
 	}

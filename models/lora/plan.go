@@ -3,6 +3,7 @@ package lora
 import (
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"regexp"
 	"slices"
@@ -284,20 +285,31 @@ var layer = regexp.MustCompile(`^model\.layers\.\d+\..*`)
 // names can tell, and only of the layers of the language model: the adapter of a
 // multimodal model may have left the others out.
 func (p *planner) untouched() error {
-	c := &p.adapter.Config
+	return p.adapter.Config.untouched(func(yield func(string) bool) {
+		for _, o := range p.outputs {
+			if len(o.shape) == 2 && o.pair == nil && o.whole == nil && !yield(canonical(o.name)) {
+				return
+			}
+		}
+	})
+}
+
+// untouched looks at the matrices without an update, by their canonical names.
+func (c *Config) untouched(matrices iter.Seq[string]) error {
 	if c.selective {
 		return nil
 	}
 	var names []string
-	for _, o := range p.outputs {
-		module, ok := strings.CutSuffix(canonical(o.name), ".weight")
-		if ok && len(o.shape) == 2 && o.pair == nil && o.whole == nil && layer.MatchString(module) && c.targets.includes(module) {
+	for name := range matrices {
+		module, ok := strings.CutSuffix(name, ".weight")
+		if ok && layer.MatchString(module) && c.targets.includes(module) {
 			names = append(names, module)
 		}
 	}
 	if len(names) == 0 {
 		return nil
 	}
+	slices.Sort(names)
 	return fmt.Errorf("the adapter's file has no tensors for %d modules that adapter_config.json targets: it is incomplete, or of another model: %s", len(names), some(names))
 }
 
