@@ -97,7 +97,7 @@ func TestCalibrationKeepsOrderAndSum(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := Calibration{Temperature: rapid.Float64Range(minTemperature, maxTemperature).Draw(t, "temperature")}
+		c := Calibration{Temperature: rapid.Float64Range(MinTemperature, MaxTemperature).Draw(t, "temperature")}
 		got := c.Apply(d)
 		if err := got.Check(); err != nil {
 			t.Fatal(err)
@@ -114,6 +114,29 @@ func TestCalibrationKeepsOrderAndSum(t *testing.T) {
 			t.Fatalf("temperature %v moved the best from %v to %v", c.Temperature, before, after)
 		}
 	})
+}
+
+// Vector scaling is by hand what its docstring says, and keeps zeros.
+func TestVectorScaling(t *testing.T) {
+	d := Distribution{0.5, 0.25, 0, 0.25}
+	c := Calibration{Temperature: 3, Scale: []float64{2, 1, 1, 0.5}, Bias: []float64{0, math.Log(2), 5, 0}}
+	got := c.Apply(d)
+	for i, want := range []float64{0.25 / 1.25, 0.5 / 1.25, 0, 0.5 / 1.25} {
+		if math.Abs(got[i]-want) > 1e-15 {
+			t.Errorf("%v", got)
+		}
+	}
+	for _, bad := range []Calibration{
+		{Temperature: 1, Scale: []float64{1}}, {Temperature: 1, Bias: []float64{0}}, {Temperature: 1, Scale: []float64{0}, Bias: []float64{0}},
+		{Temperature: 1, Scale: []float64{math.NaN()}, Bias: []float64{0}}, {Temperature: 1, Scale: []float64{1}, Bias: []float64{math.Inf(1)}},
+	} {
+		if bad.Validate() == nil {
+			t.Errorf("%+v is taken", bad)
+		}
+	}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestCalibrationKnown(t *testing.T) {
