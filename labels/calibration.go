@@ -83,6 +83,7 @@ type Policy struct {
 	Coverage float64 `json:"coverage,omitempty"`
 	Dataset  string  `json:"dataset,omitempty"`
 	Rows     int     `json:"rows,omitempty"`
+	On       string  `json:"on,omitempty"` // as that of a Calibration
 }
 
 // Validate reports a number that is not between 0 and 1.

@@ -48,6 +48,7 @@ func newModel(m Manifest, d Digest, from source) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.settle()
 	return &Model{Manifest: m, Digest: d.String(), set: set, from: from, opened: map[string]mapping{}, lent: map[*mapping]bool{}}, nil
 }
 

@@ -88,6 +88,9 @@ func (m Manifest) checkDecision() error {
 		if err := m.Calibration.Validate(); err != nil {
 			return err
 		}
+		if n := len(m.Calibration.Scale); n > 0 && n != len(m.Labels) {
+			return fmt.Errorf("calibration has %d scales for %d labels", n, len(m.Labels))
+		}
 	}
 	if m.Policy != nil {
 		return m.Policy.Validate()

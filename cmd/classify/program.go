@@ -39,6 +39,9 @@ type program struct {
 
 	predictions, platform string // eval
 
+	maxError, confidence float64 // policy
+	dryRun               bool    // policy, calibrate
+
 	train, cache string // compare
 	shots        int
 	prices       []string
@@ -125,6 +128,16 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 				Description: contestantHelp,
 				Flags:       p.compareFlags(),
 				Action:      act(p.compare), OnUsageError: usage, HideHelpCommand: true,
+			},
+			{
+				Name: "calibrate", Usage: "fit a model's probabilities to labelled rows that it was not trained on",
+				Flags:  []cli.Flag{p.dryRunFlag()},
+				Action: act(p.calibrate), OnUsageError: usage, HideHelpCommand: true,
+			},
+			{
+				Name: "policy", Usage: "set the probability below which a person looks at an answer, by how many errors may pass",
+				Flags:  p.policyFlags(),
+				Action: act(p.policy), OnUsageError: usage, HideHelpCommand: true,
 			},
 			{
 				Name: "bench", Usage: "measure speed on the texts of a file",

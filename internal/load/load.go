@@ -41,6 +41,8 @@ type Options struct {
 	TextTokens int
 	// Log hears why a start is slower than it could be; nil for nobody.
 	Log *slog.Logger
+	// Raw leaves the model's calibration and policy aside.
+	Raw bool
 	// Name is what the model is called; empty for its manifest's.
 	Name string
 	// Observer makes the one who hears about a model's passes, by its name; nil
@@ -82,6 +84,9 @@ func Opened(m *models.Model, opt Options) (*runtime.Model, error) {
 }
 
 func start(m *models.Model, opt Options) (*runtime.Model, error) {
+	if opt.Raw {
+		m.Manifest.Calibration, m.Manifest.Policy = nil, nil
+	}
 	eng, err := newEngine(m, opt)
 	if err != nil {
 		return nil, err
