@@ -122,7 +122,7 @@ func TestKilledEngineLosesNothing(t *testing.T) {
 	if err := waitReady(s.addr); err != nil {
 		t.Error(err)
 	}
-	if code, _ := s.terminate(); code != exitOK {
+	if code := s.terminate(); code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
 }

@@ -57,7 +57,7 @@ func once(t *testing.T, home string, args ...string) (answers, log string) {
 	t.Helper()
 	s := startServer(t, append([]string{"-home", home, "-model", "stored"}, args...)...)
 	answers = s.answers()
-	if code, _ := s.terminate(); code != exitOK {
+	if code := s.terminate(); code != exitOK {
 		t.Fatalf("exit code %d\n%s", code, s.stderr.String())
 	}
 	return answers, s.stderr.String()

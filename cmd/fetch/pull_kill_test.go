@@ -23,7 +23,8 @@ import (
 // lockstep serves packages no further than a window beyond what the program has on
 // disk, and counts: what is counted is there, however slow the program is.
 type lockstep struct {
-	root   string // of the store
+	root   string       // of the store
+	hold   atomic.Int64 // no more than so many bytes of a package are served; 0: all
 	served atomic.Int64
 }
 
@@ -61,7 +62,7 @@ func (s *step) Write(b []byte) (int, error) {
 	if s.at < 0 {
 		s.at = rangeStart(s.Header().Get("Content-Range"))
 	}
-	for s.at+int64(len(b)) > s.onDisk()+window {
+	for end := s.at + int64(len(b)); end > s.onDisk()+window || s.hold.Load() > 0 && end > s.hold.Load(); {
 		select {
 		case <-s.ctx.Done():
 			return 0, s.ctx.Err()

@@ -5,49 +5,23 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"cubby/internal/platform/localplatform"
+	"cubby/internal/testenv"
 	"cubby/models"
 )
 
-// slowly hands bodies on in small pieces, each when the one before has gone, and
-// counts them: little is counted that nobody reads.
-type slowly struct {
-	http.ResponseWriter
-	served *atomic.Int64
-	pause  time.Duration
-}
-
-const piece = 128 << 10
-
-func (s slowly) Write(b []byte) (int, error) {
-	n, err := s.ResponseWriter.Write(b)
-	if all := s.served.Add(int64(n)); all/piece != (all-int64(n))/piece {
-		_ = http.NewResponseController(s.ResponseWriter).Flush()
-		time.Sleep(s.pause)
-	}
-	return n, err
-}
-
-func paced(served *atomic.Int64, pause time.Duration) func(http.Handler) http.Handler {
-	return func(h http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(slowly{w, served, pause}, r) })
-	}
-}
-
 // Two processes that pull the same model do it once.
 func TestPullTwice(t *testing.T) {
-	var served atomic.Int64
 	packages := demoPackages(t)
-	p := newPulling(t, localplatform.Options{Packages: packages}, paced(&served, time.Millisecond))
+	var server lockstep
+	p := newPulling(t, localplatform.Options{Packages: packages}, server.wrap)
+	server.root = p.store.Root()
 	type end struct {
 		out string
 		err error
@@ -72,8 +46,8 @@ func TestPullTwice(t *testing.T) {
 	if !strings.Contains(all, "installed slm-") || !strings.Contains(all, "installed already") {
 		t.Error(all)
 	}
-	if info, err := os.Stat(filepath.Join(packages, "demo", "gguf.tar")); err != nil || served.Load() > info.Size()*11/10 {
-		t.Errorf("%d bytes were served", served.Load())
+	if info, err := os.Stat(filepath.Join(packages, "demo", "gguf.tar")); err != nil || server.served.Load() > info.Size()+2 {
+		t.Errorf("%d bytes were served", server.served.Load())
 	}
 	if left := p.staging(); len(left) > 0 {
 		t.Errorf("left in staging: %v", left)
@@ -82,8 +56,10 @@ func TestPullTwice(t *testing.T) {
 
 // An interrupted pull says so, installs nothing, and goes on.
 func TestPullInterrupted(t *testing.T) {
-	var served atomic.Int64
-	p := newPulling(t, localplatform.Options{Packages: demoPackages(t)}, paced(&served, 5*time.Millisecond))
+	var server lockstep
+	server.hold.Store(8 << 20)
+	p := newPulling(t, localplatform.Options{Packages: demoPackages(t)}, server.wrap)
+	server.root = p.store.Root()
 	cmd := exec.Command(os.Args[0], "pull", p.platform.Models()[0].ID, "-as", "sorted")
 	cmd.Env = append(os.Environ(), asProgram+"=1", models.HomeVariable+"="+p.store.Root())
 	var out bytes.Buffer
@@ -91,9 +67,7 @@ func TestPullInterrupted(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); served.Load() < 8<<20 && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond)
-	}
+	testenv.Until(t, "as much is there as is served", func() bool { return server.onDisk() == server.hold.Load() })
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -101,10 +75,11 @@ func TestPullInterrupted(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(out.String(), "the same command goes on") {
 		t.Errorf("exit code %d: %s", code, out.String())
 	}
-	served.Store(0)
+	server.hold.Store(0)
+	server.served.Store(0)
 	p.want(exitOK, "installed sorted", "going on at", "pull", p.platform.Models()[0].ID, "-as", "sorted")
-	if served.Load() > 24<<20 {
-		t.Errorf("%d bytes were served afterwards", served.Load())
+	if n := server.served.Load(); n > 19<<20 {
+		t.Errorf("%d bytes were served afterwards", n)
 	}
 	p.whole("sorted")
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"cubby/internal/testenv"
 	"cubby/models"
 )
 
@@ -416,13 +417,13 @@ func TestStall(t *testing.T) {
 		return false
 	}
 	dir := t.TempDir()
-	ev, _, err := fetchWith(t, &Downloader{limits: quick(), Stall: 150 * time.Millisecond}, dir, o.file())
+	ev, _, err := fetchWith(t, &Downloader{limits: quick(), Stall: time.Second}, dir, o.file())
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantOnly(t, dir, "m.gguf", o.data)
 	asked("", "", rangeFrom(10<<10))(t, run{o: o})
-	if e := ev.first(Retrying); !strings.Contains(e.Reason, "no byte came for 150ms") {
+	if e := ev.first(Retrying); !strings.Contains(e.Reason, "no byte came for 1s") {
 		t.Errorf("retried with %+v", e)
 	}
 }
@@ -539,12 +540,9 @@ func TestRenewEnds(t *testing.T) {
 // What an earlier call downloaded whole without a digest is asked about, and not
 // downloaded again.
 func TestWholePartial(t *testing.T) {
-	o, bad := newOrigin(t, content(fileSize, 1)), newOrigin(t, nil)
+	dir, o, bad := t.TempDir(), newOrigin(t, content(fileSize, 1)), newOrigin(t, nil)
 	bad.fault = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
-		for len(o.requests()) == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		time.Sleep(50 * time.Millisecond)
+		testenv.Until(t, "the other file is there", func() bool { return onDisk(dir) == fileSize })
 		w.WriteHeader(http.StatusNotFound)
 		return true
 	}
@@ -552,7 +550,6 @@ func TestWholePartial(t *testing.T) {
 	unknown(&f)
 	unknown(&g)
 	g.Name = "other"
-	dir := t.TempDir()
 	if _, _, err := fetch(t, dir, f, g); err == nil {
 		t.Fatal("no error")
 	}

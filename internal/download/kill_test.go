@@ -88,17 +88,17 @@ func (e errand) start(t *testing.T) (*exec.Cmd, *bytes.Buffer) {
 	return c, &out
 }
 
-// paced serves ranges slowly, and counts. A chunk is small, and is written when the
-// one before has gone, so that little is counted that nobody read.
-type paced struct {
+// lockstep serves ranges no further than a window beyond what the process has on disk,
+// and counts: what is counted is there, however slow the process is.
+type lockstep struct {
 	*origin
-	chunk  int
-	every  time.Duration
-	served int64
-	starts []int64
+	dir           string // where the process downloads to
+	chunk, window int64
+	served        int64
+	starts        []int64
 }
 
-func (p *paced) answer(_ int, w http.ResponseWriter, r *http.Request) bool {
+func (p *lockstep) answer(_ int, w http.ResponseWriter, r *http.Request) bool {
 	at := offset(r)
 	if at >= int64(len(p.data)) {
 		return false
@@ -114,14 +114,20 @@ func (p *paced) answer(_ int, w http.ResponseWriter, r *http.Request) bool {
 	p.mu.Unlock()
 	src := bytes.NewReader(p.data[at:])
 	for {
-		n, err := io.CopyN(w, src, int64(p.chunk))
+		for at+p.chunk > onDisk(p.dir)+p.window {
+			if r.Context().Err() != nil {
+				return true
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+		n, err := io.CopyN(w, src, p.chunk)
+		at += n
 		p.mu.Lock()
 		p.served += n
 		p.mu.Unlock()
 		if err != nil || http.NewResponseController(w).Flush() != nil || r.Context().Err() != nil {
 			return true
 		}
-		time.Sleep(p.every)
 	}
 }
 
@@ -130,15 +136,16 @@ func (p *paced) answer(_ int, w http.ResponseWriter, r *http.Request) bool {
 // the new one after each, and what was downloaded once is not downloaded again but
 // for the tail that no mark vouches for.
 func TestKill(t *testing.T) {
-	const size, tail = 8 << 20, 128 << 10 // it takes a moment until a server notices
+	const size, window, mark = 8 << 20, 64 << 10, 16 << 10
+	const tail = window + mark // what a kill may cost
 	kills := 100
 	if testing.Short() {
 		kills = 20
 	}
 	before := content(1<<20, 3)
-	p := &paced{origin: newOrigin(t, content(size, 4)), chunk: 16 << 10, every: 2 * time.Millisecond}
-	p.behave(p.answer)
 	dir := t.TempDir()
+	p := &lockstep{origin: newOrigin(t, content(size, 4)), dir: dir, chunk: 16 << 10, window: window}
+	p.behave(p.answer)
 	target := filepath.Join(dir, "m.gguf")
 	e := errand{Dir: dir, Files: []struct {
 		Name, URL string

@@ -158,9 +158,20 @@ func quick() *limits {
 	return &l
 }
 
+// onDisk is how much of a file lies in a folder's longest partial.
+func onDisk(dir string) (most int64) {
+	found, _ := filepath.Glob(filepath.Join(dir, ".*"+partialTag+"*", dataName))
+	for _, name := range found {
+		if info, err := os.Stat(name); err == nil {
+			most = max(most, info.Size())
+		}
+	}
+	return most
+}
+
 func fetch(t *testing.T, dir string, files ...File) (events, []models.File, error) {
 	t.Helper()
-	return fetchWith(t, &Downloader{limits: quick(), Stall: 5 * time.Second}, dir, files...)
+	return fetchWith(t, &Downloader{limits: quick(), Stall: time.Minute}, dir, files...)
 }
 
 // fetchWith downloads, and holds what must hold whatever happens: no secret in a

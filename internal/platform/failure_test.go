@@ -166,12 +166,11 @@ func TestDetailGoesOn(t *testing.T) {
 func TestCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := newWorld(t, localplatform.Options{})
-	w.Break(localplatform.Fault{Delay: time.Minute})
+	w.Break(localplatform.Fault{Delay: time.Hour})
 	c := w.as(t, nil)
 	time.AfterFunc(50*time.Millisecond, cancel)
-	start := time.Now()
-	if _, err := c.List(ctx); !errors.Is(err, context.Canceled) || time.Since(start) > 10*time.Second {
-		t.Errorf("after %v: %v", time.Since(start), err)
+	if _, err := c.List(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 	if _, err := c.Read(ctx, Link{URL: w.server.URL}, 10); !errors.Is(err, context.Canceled) {
 		t.Error(err)

@@ -21,7 +21,7 @@ const (
 	LlamaServerVariable = "CUBBY_TEST_LLAMA_SERVER"
 	OllamaVariable      = "CUBBY_TEST_OLLAMA"
 	// startTimeout bounds how long a server takes from start to ready.
-	startTimeout = time.Minute
+	startTimeout = 5 * time.Minute
 	// tailBytes is how much of a server's log a failure quotes.
 	tailBytes = 4 << 10
 )

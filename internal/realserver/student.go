@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"cubby/internal/testenv"
 	"cubby/labels"
@@ -152,6 +154,30 @@ func (s *Student) Answers(t testing.TB, m *runtime.Model, method models.Scoring)
 		out[i] = r.Distribution
 	}
 	return out
+}
+
+// ScoreKilled scores the student's texts with a server that is killed meanwhile: in a
+// share of the time that they took before, in a smaller one where all had come by then.
+func (s *Student) ScoreKilled(t testing.TB, m *runtime.Model, srv *Server) []runtime.Result {
+	t.Helper()
+	begun := time.Now()
+	s.Answers(t, m, "")
+	for wait := time.Since(begun) / 4; ; wait /= 2 {
+		killed := make(chan struct{})
+		kill := time.AfterFunc(wait, func() { srv.Kill(t); close(killed) })
+		results, err := m.Score(t.Context(), runtime.Request{Texts: s.Texts})
+		if kill.Stop() { // all had come: it lives
+			continue
+		}
+		<-killed
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(results, func(r runtime.Result) bool { return r.Err != nil }) {
+			return results
+		}
+		srv.Restart(t)
+	}
 }
 
 // Distance says how far apart answers are.

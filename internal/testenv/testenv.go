@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // Shared returns the folder of reference data beside the module.
@@ -41,6 +42,20 @@ func Libllama(t testing.TB) string {
 		t.Skip("CUBBY_TEST_LIBLLAMA does not name a folder of libllama's libraries")
 	}
 	return dir
+}
+
+// patience is how long Until waits: no measure of anything, but the end of a test that
+// would hang.
+const patience = 2 * time.Minute
+
+// Until waits until something holds, on a machine as slow as it may be.
+func Until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
 }
 
 // Root returns the module's folder: the nearest one up that holds go.mod.

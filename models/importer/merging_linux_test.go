@@ -34,14 +34,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// What an import of the student with 135 million weights may take.
-const (
-	maxImportTime   = 15 * time.Second
-	maxImportMemory = 0.5 // times the merged weights: neither the base nor the result is ever held whole
-)
+// maxImportMemory is what an import of the student with 135 million weights may take,
+// times the merged weights: neither the base nor the result is ever held whole.
+const maxImportMemory = 0.5
 
-// Importing an adapter takes no more time and memory than it may, seen from
-// outside.
+// Importing an adapter takes no more memory than it may, seen from outside.
 func TestMergingTakesLittle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures an import: not in short mode, which is the race detector's")
@@ -78,8 +75,5 @@ func TestMergingTakesLittle(t *testing.T) {
 		(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), peak>>20, share, info.Size()>>20)
 	if share > maxImportMemory {
 		t.Errorf("peak memory is more than %.1f times the weights", maxImportMemory)
-	}
-	if took > maxImportTime {
-		t.Errorf("it took longer than %v", maxImportTime)
 	}
 }

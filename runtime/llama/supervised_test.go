@@ -27,20 +27,12 @@ import (
 // abortVariable holds a token: a worker that is given it aborts, in C.
 const abortVariable = "TEST_LLAMA_ABORTS_ON"
 
-// slowVariable makes passes of a worker take slowPass, unless they are cancelled.
-const (
-	slowVariable = "TEST_LLAMA_IS_SLOW"
-	slowPass     = 3 * time.Second
-)
+// slowVariable makes passes of a worker wait until they are cancelled.
+const slowVariable = "TEST_LLAMA_IS_SLOW"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(slowVariable) != "" {
-		beforeEval = func(ctx context.Context, _ []engine.Tree) {
-			select {
-			case <-time.After(slowPass):
-			case <-ctx.Done():
-			}
-		}
+		beforeEval = func(ctx context.Context, _ []engine.Tree) { <-ctx.Done() }
 	}
 	if token, err := strconv.Atoi(os.Getenv(abortVariable)); err == nil {
 		beforeEval = func(_ context.Context, trees []engine.Tree) {
@@ -124,6 +116,7 @@ func TestKilledChildLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var answered atomic.Int64
 	stop := make(chan struct{})
 	killed := make(chan int, 1)
 	defer func() {
@@ -136,15 +129,18 @@ func TestKilledChildLosesNothing(t *testing.T) {
 	}()
 	go func() {
 		n := 0
-		for {
+		for next := int64(1); ; {
 			select {
 			case <-stop:
 				killed <- n
 				return
-			case <-time.After(time.Duration(5+rand.IntN(60)) * time.Millisecond):
+			case <-time.After(time.Duration(rand.IntN(2000)) * time.Microsecond):
 			}
-			if rand.IntN(4) > 0 && s.pid() == 0 {
-				continue // most of them are killed when they are there
+			if answered.Load() < next {
+				continue
+			}
+			if rand.IntN(4) > 0 { // else the next one is killed while it starts
+				next = answered.Load() + 1 + rand.Int64N(20)
 			}
 			children, _ := exec.Command("pgrep", "-P", strconv.Itoa(os.Getpid())).Output()
 			for _, f := range strings.Fields(string(children)) {
@@ -155,7 +151,7 @@ func TestKilledChildLosesNothing(t *testing.T) {
 		}
 	}()
 	away := 0
-	for i := range 300 {
+	for i := 0; answered.Load() < 300; i++ {
 		trees := []engine.Tree{tree, chain(20, labels.Token(i%200))}
 		out, err := s.Eval(t.Context(), p, trees)
 		if _, ok := errors.AsType[*engine.UnavailableError](err); ok || err == nil && out[0].Err != nil && errors.As(out[0].Err, new(*engine.UnavailableError)) {
@@ -166,11 +162,9 @@ func TestKilledChildLosesNothing(t *testing.T) {
 		if err != nil || out[0].Err != nil || !equal(out[0].Logits[0], want[0].Logits[0]) {
 			t.Fatalf("pass %d: got %+v, %v, want %v", i, out, err, want[0].Logits)
 		}
+		answered.Add(1)
 	}
 	t.Logf("%d passes were told that the engine is away", away)
-	if away > 150 {
-		t.Error("most passes were")
-	}
 }
 
 // A text that aborts in C fails alone, is not tried a third time, and the others
@@ -209,13 +203,7 @@ func TestIdleChildIsReplaced(t *testing.T) {
 	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for s.pid() == old || s.pid() == 0 || s.Probe(t.Context()) != nil {
-		if time.Now().After(deadline) {
-			t.Fatal("no new child")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testenv.Until(t, "there is a new child", func() bool { return s.pid() != old && s.pid() != 0 && s.Probe(t.Context()) == nil })
 	if _, err := s.Eval(t.Context(), p, []engine.Tree{chain(1)}); err != nil {
 		t.Error(err)
 	}
@@ -246,7 +234,7 @@ func TestChildThatCannotStart(t *testing.T) {
 	if err := syscall.Kill(s.pid(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "a pass fails", func() bool {
+	testenv.Until(t, "a pass fails", func() bool {
 		_, err := s.Eval(t.Context(), p, []engine.Tree{chain(1)})
 		if err != nil && (!strings.Contains(err.Error(), "the libraries are damaged") || !errors.As(err, new(*engine.UnavailableError))) {
 			t.Fatalf("got %v", err)
@@ -257,7 +245,7 @@ func TestChildThatCannotStart(t *testing.T) {
 		t.Error("Probe says that all is well")
 	}
 	damaged.Store(false)
-	until(t, "a pass is computed", func() bool {
+	testenv.Until(t, "a pass is computed", func() bool {
 		_, err := s.Eval(t.Context(), p, []engine.Tree{chain(1)})
 		return err == nil && s.Probe(t.Context()) == nil
 	})
@@ -301,14 +289,10 @@ func TestCancelledPassKeepsTheChild(t *testing.T) {
 	old := s.pid()
 	for i := range 40 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*50*time.Microsecond)
-		began := time.Now()
 		_, err := s.Eval(ctx, p, []engine.Tree{chain(1, 2, 3)})
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("pass %d: %v", i, err)
-		}
-		if took := time.Since(began); took > slowPass/2 {
-			t.Errorf("pass %d went on for %v", i, took)
 		}
 	}
 	if s.pid() != old {
@@ -324,9 +308,9 @@ func TestChildIsBackWithoutBeingAsked(t *testing.T) {
 	if err := syscall.Kill(s.pid(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "Probe says no", func() bool { return s.Probe(t.Context()) != nil && s.pid() == 0 })
+	testenv.Until(t, "Probe says no", func() bool { return s.Probe(t.Context()) != nil && s.pid() == 0 })
 	damaged.Store(false)
-	until(t, "Probe says yes", func() bool { return s.Probe(t.Context()) == nil })
+	testenv.Until(t, "Probe says yes", func() bool { return s.Probe(t.Context()) == nil })
 }
 
 // An engine that is closed while a child is being loaded does not wait for that.
@@ -341,17 +325,8 @@ func TestCloseDuringALoad(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(began); took > cancelGrace/2 {
+		if took := time.Since(began); took > cancelGrace {
 			t.Errorf("Close took %v", took)
-		}
-	}
-}
-
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
 		}
 	}
 }

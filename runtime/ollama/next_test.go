@@ -183,9 +183,9 @@ func TestEvalFindsFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
 			opt := f.options(t)
-			opt.Timeout = 2 * time.Second
+			opt.Timeout = time.Minute
 			if c.fault == remote.Slow {
-				opt.Timeout = 50 * time.Millisecond
+				opt.Timeout = time.Second
 			}
 			e, err := Open(t.Context(), opt)
 			if err != nil {

@@ -23,7 +23,7 @@ import (
 // quick shortens what a download waits for.
 func quick(t *testing.T) {
 	stall, retry := stallAfter, retryAfter
-	stallAfter, retryAfter = 300*time.Millisecond, time.Millisecond
+	stallAfter, retryAfter = 2*time.Second, time.Millisecond
 	t.Cleanup(func() { stallAfter, retryAfter = stall, retry })
 }
 
