@@ -61,7 +61,7 @@ func (s *student) prompt(text string) string {
 func (s *student) grammar() string {
 	alternatives := make([]string, s.set.Len())
 	for i := range alternatives {
-		alternatives[i] = gbnfString(s.manifest.Answer.Prefix + s.set.Name(i) + s.manifest.Answer.Suffix)
+		alternatives[i] = gbnfString(s.manifest.Answer.Text(s.set.Name(i)))
 	}
 	return "root ::= " + strings.Join(alternatives, " | ")
 }
@@ -100,7 +100,7 @@ func (s *student) best(i int) eval.Answer {
 func (s *student) answerTokens() int {
 	longest := 0
 	for _, name := range s.set.Names() {
-		longest = max(longest, len(s.manifest.Answer.Prefix+name+s.manifest.Answer.Suffix))
+		longest = max(longest, len(s.manifest.Answer.Text(name)))
 	}
 	return longest + 1
 }

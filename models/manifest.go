@@ -68,13 +68,15 @@ type Prompt struct {
 	Suffix string `json:"suffix"`
 }
 
-// Answer is what the model writes: Prefix, the label, Suffix, then the End
-// token. All are empty for the form None.
+// Answer is what the model writes: Prefix, the label, escaped where it stands in
+// JSON, Suffix, then the End token. All are empty for the form None.
 type Answer struct {
 	Form   AnswerForm `json:"form"`
 	Prefix string     `json:"prefix,omitempty"`
 	Suffix string     `json:"suffix,omitempty"`
 	End    string     `json:"end,omitempty"` // text of the end-of-answer token
+	// ASCII spells what is not ASCII in a label as \u escapes: JSON only.
+	ASCII bool `json:"ascii,omitempty"`
 }
 
 // ErrCanary is in the chain of errors about a model that does not answer as its

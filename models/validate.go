@@ -74,6 +74,9 @@ func (m Manifest) checkAnswer() error {
 	default:
 		return fmt.Errorf("answer form %q is unknown", a.Form)
 	}
+	if a.ASCII && a.Form != JSON {
+		return fmt.Errorf(`answer.ascii does not fit answer form %q: only "json" has escapes`, a.Form)
+	}
 	if a.End == "" {
 		return errors.New("answer.end is empty: without the end-of-answer token, a label that begins another could never win")
 	}

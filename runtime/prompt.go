@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"cubby/labels"
@@ -124,11 +123,7 @@ func (p *prompt) answers(a models.Answer, set *labels.Set) (shared []labels.Toke
 		return nil, nil, fmt.Errorf("the manifest's end-of-answer token %q is not in the vocabulary", a.End)
 	}
 	for _, name := range set.Names() {
-		var s strings.Builder
-		for _, part := range []string{p.stem, a.Prefix, name, a.Suffix} {
-			s.WriteString(part)
-		}
-		rest = append(rest, append(p.tok.Encode(s.String()), end))
+		rest = append(rest, append(p.tok.Encode(p.stem+a.Text(name)), end))
 	}
 	n := len(rest[0]) - 1
 	for _, r := range rest[1:] {

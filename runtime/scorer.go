@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -25,6 +26,7 @@ type scorer struct {
 	trie   *labels.Trie // nil with a classification head
 	plans  map[models.Scoring]*answerPlan
 	limit  int // most tokens of a text inside its prompt
+	shared int // tokens at the end of prompt.suffix that all answers begin with
 }
 
 // newScorer computes the shared prefix, once for the model's life.
@@ -50,7 +52,7 @@ func (s *scorer) plan(a models.Answer) error {
 	if err != nil {
 		return err
 	}
-	s.prompt.suffix = append(s.prompt.suffix, shared...)
+	s.prompt.suffix, s.shared = append(s.prompt.suffix, shared...), len(shared)
 	if s.trie, err = labels.NewTrie(rest); err != nil {
 		return err
 	}
@@ -94,6 +96,7 @@ type scored struct {
 	tokens     int         // tokens of the text that are scored
 	truncated  int         // tokens cut off its end
 	dist       labels.Distribution
+	mass       float64 // by likelihood, the probability of all answers together, from what they share on
 	unresolved float64 // probability that is shared out evenly, see answers.go
 	err        *Error
 }
@@ -122,17 +125,21 @@ func (s *scorer) prepare(text string, method models.Scoring, noTruncate bool) (*
 		return nil, errorf(CodeTextTooLong, "the text is %d tokens too long: at most %d fit, and truncation was refused", lost, s.limit)
 	}
 	w := &scored{plan: plan, tokens: e.text, truncated: lost}
-	chain := append(append(make([]labels.Token, 0, len(e.tokens)+len(s.prompt.suffix)), e.tokens...), s.prompt.suffix...)
-	w.base, w.cost = len(chain), len(chain)
 	w.identity = identify(method, e)
+	w.place(append(append(make([]labels.Token, 0, len(e.tokens)+len(s.prompt.suffix)), e.tokens...), s.prompt.suffix...), e.back)
+	return w, nil
+}
+
+// place hangs a text's tokens behind all but the last back tokens of the prefix.
+func (w *scored) place(chain []labels.Token, back int) {
+	w.base, w.cost = len(chain), len(chain)
 	w.tree = engine.Chain(chain)
-	w.tree.Back = e.back
-	if plan == nil {
+	w.tree.Back = back
+	if w.plan == nil {
 		w.tree.Pooled = w.base - 1
 	} else {
-		w.cost += plan.cost(w.base)
+		w.cost += w.plan.cost(w.base)
 	}
-	return w, nil
 }
 
 // identify names a text's tree: prefix, suffix and label nodes are the model's
@@ -221,6 +228,7 @@ func (s *scorer) take(w *scored, out engine.Output) bool {
 			w.plan.attach(&w.tree, w.base, w.reading.stage)
 			return true
 		}
+		w.mass = math.Exp(logSumExp(scores))
 	}
 	var err error
 	if w.dist, err = labels.Softmax(scores); err != nil {

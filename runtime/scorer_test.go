@@ -217,7 +217,7 @@ func bruteForce(m models.Manifest, text string, method models.Scoring) labels.Di
 	start = append(start, turn)
 	var answers [][]labels.Token
 	for _, l := range m.Labels {
-		answers = append(answers, append(tok.Encode("assistant\n"+m.Answer.Prefix+l.Name+m.Answer.Suffix), stop))
+		answers = append(answers, append(tok.Encode("assistant\n"+m.Answer.Text(l.Name)), stop))
 	}
 	scores := make([]float64, len(answers))
 	for i, a := range answers {
@@ -252,16 +252,28 @@ func nextLogits(sequence []labels.Token, answers [][]labels.Token, head []labels
 	return row
 }
 
+// testForms are the forms of answer, with the spaces that matter.
+var testForms = []models.Answer{
+	{Form: models.Bare},
+	{Form: models.Tagged, Prefix: "<output>", Suffix: "</output>"},
+	{Form: models.JSON, Prefix: `{"label": "`, Suffix: `"}`},
+	{Form: models.JSON, Prefix: "{\"c\":\"", Suffix: "\"\n}", ASCII: true},
+}
+
+// inForm ends a form's answers as the tests' model does.
+func inForm(a models.Answer) models.Answer {
+	a.End = "\x01"
+	return a
+}
+
 func TestTrieScoresEqualScoresOfWholeSequences(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		name := rapid.StringMatching(`[abcs_é]{1,6}`)
+		name := rapid.StringMatching(`[abcs_é"\\]{1,6}`)
 		names := rapid.SliceOfNDistinct(name, 1, 12, rapid.ID[string]).Draw(t, "labels")
 		text := rapid.StringMatching(`[\nabcs é]{0,12}x`).Draw(t, "text")
 		method := rapid.SampledFrom([]models.Scoring{models.Constrained, models.Likelihood}).Draw(t, "method")
 		m := testManifest(names, method)
-		if rapid.Bool().Draw(t, "tagged") {
-			m.Answer.Form, m.Answer.Prefix, m.Answer.Suffix = models.Tagged, "<output>", "</output>"
-		}
+		m.Answer = inForm(rapid.SampledFrom(testForms).Draw(t, "form"))
 		s, _ := testScorer(t, m)
 		got, want := score(t, s, text, ""), bruteForce(m, text, method)
 		for i := range want {

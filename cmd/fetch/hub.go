@@ -18,6 +18,10 @@ func clientFlag() cli.Flag {
 	return &cli.StringFlag{Name: "client", Usage: "`FILE` with the prompt, a model_client.py, when the package has none or another one is to be used"}
 }
 
+func answerFlag() cli.Flag {
+	return &cli.StringFlag{Name: "answer", Usage: "how the model writes a label: `FORM` is bare, tagged, json or json:KEY", DefaultText: "found out, and compared with what the model writes"}
+}
+
 func baseFlag() cli.Flag {
 	return &cli.StringFlag{Name: "base", Usage: "`FOLDER` of the base model, for a package that holds only an adapter, or, with -keep-adapter, its GGUF file", DefaultText: "from Hugging Face's cache, else downloaded from the hub"}
 }
@@ -85,7 +89,7 @@ func (p *program) pullHub(ctx context.Context, c *cli.Command, checks importer.C
 	res, err := pull.FromHub(ctx, pull.HubOptions{
 		Client: client, Store: p.store, Ref: ref, Again: c.Bool("again"), Progress: progress, Say: say,
 		Import: importer.Options{
-			Name: c.String("as"), Job: c.String("job"), Client: c.String("client"), Start: p.start(p.store.Root()),
+			Name: c.String("as"), Job: c.String("job"), Client: c.String("client"), Answer: c.String("answer"), Start: p.start(p.store.Root()),
 			Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, say), Checks: checks, KeepAdapter: c.Bool(keepAdapter), Convert: toGGUF,
 		},
 	})

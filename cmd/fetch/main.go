@@ -62,7 +62,7 @@ func (p *program) command() *cli.Command {
 				Flags: append(checkFlags(),
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the model in the store"},
 					&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when job_description.json is neither in the package nor beside it"},
-					clientFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
+					clientFlag(), answerFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
 				),
 				Action: p.importPackage, OnUsageError: usageFailed,
 			},
@@ -109,13 +109,16 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	if err := models.ValidName(c.String("name")); err != nil {
 		return usageError{err}
 	}
+	if err := checkAnswer(c); err != nil {
+		return err
+	}
 	checks, err := p.checks(c)
 	if err != nil {
 		return err
 	}
 	progress := p.renderer(false)
 	res, err := importer.Import(ctx, p.store, importer.Options{
-		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Client: c.String("client"), Start: p.start(p.store.Root()),
+		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Client: c.String("client"), Answer: c.String("answer"), Start: p.start(p.store.Root()),
 		Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, p.sayAfter(progress)), Checks: checks, KeepAdapter: c.Bool(keepAdapter), Convert: toGGUF,
 	})
 	_ = progress.Close() // it shows nothing any more
@@ -130,5 +133,16 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 		fmt.Fprintln(p.stdout, "note:", note)
 	}
 	p.replayed(res.Replay, p.stdout)
+	return nil
+}
+
+// checkAnswer refuses a form of answers that there is not.
+func checkAnswer(c *cli.Command) error {
+	if !c.IsSet("answer") {
+		return nil
+	}
+	if _, err := importer.ParseForm(c.String("answer")); err != nil {
+		return usageError{fmt.Errorf("-answer: %w", err)}
+	}
 	return nil
 }

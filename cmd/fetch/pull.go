@@ -24,7 +24,7 @@ func (p *program) pullCommand() *cli.Command {
 		Flags: append(append(platformFlags(), checkFlags()...),
 			&cli.StringFlag{Name: "as", Usage: "`NAME` of the model in the store", DefaultText: "the platform's name for it, or the beginning of its id"},
 			&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when the platform does not give job_description.json"},
-			clientFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
+			clientFlag(), answerFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
 			&cli.StringFlag{Name: "files", Usage: "keep the files beside the package in `FOLDER`: job description, config, client, and test set and predictions where they cost nothing"},
 			&cli.BoolFlag{Name: "again", Usage: "download and install anew what is installed, or could not be imported"},
 			&cli.BoolFlag{Name: "json", Usage: "print progress and result as lines of JSON"},
@@ -62,7 +62,7 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 		say = nil
 	}
 	res, err := pull.Pull(ctx, pull.Options{
-		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Prompt: c.String("client"), Base: c.String("base"), Remote: p.remoteBases(c, progress, say),
+		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Prompt: c.String("client"), Answer: c.String("answer"), Base: c.String("base"), Remote: p.remoteBases(c, progress, say),
 		KeepAdapter: c.Bool(keepAdapter),
 		Files:       c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Checks: checks, Convert: toGGUF, Progress: progress, Say: say,
 	})
@@ -96,6 +96,9 @@ func (p *program) sayAfter(progress download.Renderer) func(string) {
 
 // checkPull finds out before the download what would stop the import.
 func checkPull(c *cli.Command) error {
+	if err := checkAnswer(c); err != nil {
+		return err
+	}
 	if c.IsSet("as") {
 		if err := models.ValidName(c.String("as")); err != nil {
 			return usageError{err}

@@ -26,6 +26,7 @@ type Options struct {
 	Model  string           // id, name or alias on the platform
 	Name   string           // in the store; empty for one made of the platform's
 	Job    string           // file with the labels, where the platform has none
+	Answer string           // how the model writes a label; empty to find out
 	Prompt string           // file with the prompt, which goes before the package's model_client.py
 	Base   string           // folder of an adapter's base model, or its GGUF file
 	Remote importer.Bases   // downloads a base model that is not on this machine; nil: nobody
@@ -192,7 +193,7 @@ func (p *puller) install(ctx context.Context, name, from string) error {
 		return stored(err)
 	}
 	res, err := importer.Import(ctx, view, importer.Options{
-		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Start: p.Start, Checks: p.Checks, Convert: p.Convert,
+		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Answer: p.Answer, Start: p.Start, Checks: p.Checks, Convert: p.Convert,
 		Base: p.Base, Bases: importer.HubCache{}, Remote: p.Remote, KeepAdapter: p.KeepAdapter,
 	})
 	if err == nil {

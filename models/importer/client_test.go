@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os/exec"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"cubby/models"
 
 	"pgregory.net/rapid"
 )
@@ -222,8 +225,8 @@ func TestGetPrompt(t *testing.T) {
 	if !reflect.DeepEqual(conv, want) {
 		t.Errorf("got  %+v\nwant %+v", conv, want)
 	}
-	if a := conv.answer(); a.Form != "tagged" || a.Prefix != "<output>" {
-		t.Errorf("answer %+v", a)
+	if forms := stated(conv.prompt()); !slices.Equal(forms, []models.Answer{tagged}) {
+		t.Errorf("forms %+v", forms)
 	}
 }
 

@@ -30,6 +30,9 @@ type Options struct {
 	// Client is a file with the prompt, which goes before the model_client.py in the
 	// package; empty for that one.
 	Client string
+	// Answer says how the model writes a label, as ParseForm reads it; empty to find
+	// out.
+	Answer string
 	// From says where the model came from; empty for the base name of Path.
 	From string
 	// Base is the folder of the base model, as the Hugging Face hub hands it out, for
@@ -68,6 +71,11 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 	if o.Name == models.DemoName {
 		return res, fmt.Errorf("the name %q belongs to the built-in model: choose another", o.Name)
 	}
+	if o.Answer != "" {
+		if _, err := ParseForm(o.Answer); err != nil {
+			return res, err
+		}
+	}
 	stage, err := store.Stage()
 	if err != nil {
 		return res, err
@@ -100,6 +108,7 @@ type work struct {
 	player
 	// pristine: a model folder whose manifest is the one that its name promises.
 	pristine bool
+	writing  *writing // of a model that writes its answers, in a package
 	played   *Replay
 }
 
@@ -129,7 +138,7 @@ func assemble(ctx context.Context, stage *models.Stage, o Options) (w *work, err
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Path, err)
 	}
-	w.manifest, w.pristine, w.warnings, w.otherBase = &m, p.pristine, p.warnings, p.otherBase
+	w.manifest, w.pristine, w.warnings, w.otherBase, w.writing = &m, p.pristine, p.warnings, p.otherBase, p.writing
 	if !w.keepsReplay() {
 		m.Replay = nil
 	}
@@ -190,7 +199,7 @@ func (p *pack) build(ctx context.Context, o Options) (m models.Manifest, err err
 	if f.kind == models.SequenceClassifier {
 		err = p.classifier(ctx, f, &m)
 	} else {
-		err = p.generative(ctx, f, &m)
+		err = p.generative(ctx, f, o, &m)
 	}
 	if err == nil {
 		m.Source.Note = strings.Join(nonEmpty(f.merging.note(), f.conversion.note(), m.Source.Note), "; ")
@@ -241,9 +250,16 @@ func (p *pack) classifier(ctx context.Context, f form, m *models.Manifest) error
 }
 
 // generative fills in the manifest of a model that writes the label.
-func (p *pack) generative(ctx context.Context, f form, m *models.Manifest) error {
+func (p *pack) generative(ctx context.Context, f form, o Options, m *models.Manifest) error {
 	conv, err := p.conversation()
 	if err != nil {
+		return err
+	}
+	set, err := labels.NewSet(m.Labels)
+	if err != nil {
+		return err
+	}
+	if p.writing, err = p.findWriting(o, conv, set); err != nil {
 		return err
 	}
 	if err := p.keepAll(ctx, f); err != nil {
@@ -260,39 +276,9 @@ func (p *pack) generative(ctx context.Context, f form, m *models.Manifest) error
 	if m.Prompt, m.Source.Note, err = c.prompt(conv); err != nil {
 		return err
 	}
-	m.Scoring, m.Answer = models.Constrained, conv.answer()
+	m.Scoring, m.Answer = models.Constrained, p.writing.chosen
 	m.Answer.End, err = c.end(conv, v.ends, v.specials)
 	return err
-}
-
-// conversation reads the package's client, or the one that goes before it.
-func (p *pack) conversation() (conversation, error) {
-	name, file := p.client, p.client
-	if name == "" {
-		inside, ok := p.named(clientName)
-		if !ok {
-			return conversation{}, fmt.Errorf("it has no %s, so the prompt that the model was trained with is unknown; name the file with -client", clientName)
-		}
-		name, file = inside, p.path(inside)
-	}
-	src, err := readSmall(file, name, maxClient)
-	if err != nil {
-		return conversation{}, err
-	}
-	conv, err := parseClient(src)
-	if err != nil {
-		return conversation{}, fmt.Errorf("%s: %w", name, err)
-	}
-	return conv, nil
-}
-
-// answer is how the prompt tells the model to write the label: in an output
-// block where it speaks of one, else bare.
-func (conv conversation) answer() models.Answer {
-	if strings.Contains(conv.prompt(), "<output>") {
-		return models.Answer{Form: models.Tagged, Prefix: "<output>", Suffix: "</output>"}
-	}
-	return models.Answer{Form: models.Bare}
 }
 
 // keepAll puts the form's files and the documents into the model, flat.
@@ -337,22 +323,18 @@ func (p *pack) keepWeights(ctx context.Context, f form) error {
 }
 
 // probe opens the staged model as a server would, so that nothing is installed
-// that cannot be served, records or checks the canary and replays the test set.
+// that cannot be served, asks it how it writes its answers, records or checks the
+// canary and replays the test set.
 func (w *work) probe(ctx context.Context, stage *models.Stage) error {
-	start := w.Start
-	model, err := stage.Open(*w.manifest)
+	running, err := w.begin(stage)
 	if err != nil {
 		return err
 	}
-	err = check(model)
-	if unknown, _ := errors.AsType[*checkpoint.UnsupportedError](err); unknown != nil && start != nil {
-		err = nil // another engine may know it: starting shows
+	if running == nil {
+		w.warnOf(w.writing.unconfirmed())
+		return nil
 	}
-	if err != nil || start == nil {
-		return errors.Join(err, model.Close())
-	}
-	running, err := start(model)
-	if err != nil {
+	if running, err = w.settle(ctx, stage, running); err != nil {
 		return err
 	}
 	err = w.canary(ctx, running)
@@ -360,6 +342,22 @@ func (w *work) probe(ctx context.Context, stage *models.Stage) error {
 		err = w.play(ctx, stage, running)
 	}
 	return errors.Join(err, running.Close())
+}
+
+// begin opens the staged model and starts it, where there is something to start it.
+func (w *work) begin(stage *models.Stage) (Running, error) {
+	model, err := stage.Open(*w.manifest)
+	if err != nil {
+		return nil, err
+	}
+	err = check(model)
+	if unknown, _ := errors.AsType[*checkpoint.UnsupportedError](err); unknown != nil && w.Start != nil {
+		err = nil // another engine may know it: starting shows
+	}
+	if err != nil || w.Start == nil {
+		return nil, errors.Join(err, model.Close())
+	}
+	return w.Start(model)
 }
 
 // canary records a canary. One that the model brought along must pass instead: where

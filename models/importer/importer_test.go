@@ -205,7 +205,7 @@ func TestImportRefuses(t *testing.T) {
 	}{
 		{"nothing", map[string]string{"README.md": "x"}, "holds no model"},
 		{"several weights", map[string]string{"a.gguf": "x", "b.gguf": "y"}, "several GGUF files: a.gguf, b.gguf"},
-		{"no client", map[string]string{"model.gguf": "x", jobName: smallJob}, "has no model_client.py"},
+		{"no client", map[string]string{"model.gguf": "x", jobName: smallJob}, "no model_client.py in it or beside it"},
 		{"client without prompt", map[string]string{"model.gguf": "x", jobName: smallJob, clientName: "import os\n"}, "neither a SYSTEM_PROMPT nor a get_prompt"},
 		{"cut GGUF", map[string]string{"model.gguf": weights[:1<<20], jobName: smallJob, clientName: smallClient}, "model.gguf"},
 		{"no GGUF at all", map[string]string{"model.gguf": "<html>", jobName: smallJob, clientName: smallClient}, "model.gguf"},
@@ -428,6 +428,10 @@ type fakeRunning struct {
 func (r fakeRunning) CheckCanary(context.Context) error { return nil }
 
 func (r fakeRunning) RecordCanary(context.Context) (*models.Canary, error) { return r.record(r.model) }
+
+func (r fakeRunning) AnswerMass(context.Context, []models.Answer) ([]float64, error) {
+	return nil, nil
+}
 
 func (r fakeRunning) Answer(context.Context, []string) ([]Answer, error) {
 	return nil, errors.New("it answers nothing")

@@ -33,6 +33,7 @@ type pack struct {
 	tests     *TestSet // once it was read
 	otherBase string   // that the package names, where it was merged into another
 	warnings  []string
+	writing   *writing // of a model that writes its answers
 }
 
 func (p *pack) warn(format string, args ...any) {

@@ -19,6 +19,9 @@ type Running interface {
 	// CheckCanary scores the canary of the model's manifest: models.ErrCanary is in the
 	// chain of its error where the model does not answer so.
 	CheckCanary(ctx context.Context) error
+	// AnswerMass tells, for each form of answer, the probability that the model writes
+	// a label in it behind the canary text; nil where it cannot be known.
+	AnswerMass(ctx context.Context, forms []models.Answer) ([]float64, error)
 	// Answer answers every text, in order. A text that cannot be answered carries
 	// its error in its Answer; the call fails only as a whole.
 	Answer(ctx context.Context, texts []string) ([]Answer, error)

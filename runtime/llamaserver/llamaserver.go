@@ -114,7 +114,7 @@ func (s *server) sameVocabulary(ctx context.Context, opt Options) error {
 	m := opt.Manifest
 	texts := []string{m.Prompt.Prefix, remote.OddText, m.Prompt.Suffix}
 	for _, l := range m.Labels[:min(len(m.Labels), remote.CheckedLabels)] {
-		texts = append(texts, m.Answer.Prefix+l.Name+m.Answer.Suffix+m.Answer.End)
+		texts = append(texts, m.Answer.Text(l.Name)+m.Answer.End)
 	}
 	for _, text := range texts {
 		if text == "" {

@@ -26,7 +26,7 @@ type chooser struct {
 	*server
 	stem    string // plain text of the prompt behind its last control token
 	schema  json.RawMessage
-	object  bool // the answer is {"label": …}, not a string
+	key     string // of the label in an answer that is an object; empty where it is a string
 	predict int
 	answers map[string][]labels.Token // what each label's answer is, behind that control token
 
@@ -51,27 +51,27 @@ func newChooser(s *server, m models.Manifest) (*chooser, error) {
 			"it needs a control token behind the text, and one at the end of the answer; update Ollama to 0.12.11 or later")
 	}
 	c := &chooser{
-		server: s, stem: s.tok.Decode(suffix[last+1:]), object: m.Answer.Form == models.JSON,
+		server: s, stem: s.tok.Decode(suffix[last+1:]), key: m.Answer.Key(),
 		answers: map[string][]labels.Token{}, chosen: map[string]*choice{},
 	}
 	var names []string
 	for _, l := range m.Labels {
 		names = append(names, l.Name)
-		a := append(s.tok.Encode(c.stem+m.Answer.Prefix+l.Name+m.Answer.Suffix), end)
+		a := append(s.tok.Encode(c.stem+m.Answer.Text(l.Name)), end)
 		c.answers[l.Name] = a
 		c.predict = max(c.predict, 2*len(a)+16) // quotes, and the label in other pieces
 	}
 	var err error
-	c.schema, err = schema(names, c.object)
+	c.schema, err = schema(names, c.key)
 	return c, err
 }
 
-func schema(names []string, object bool) (json.RawMessage, error) {
+func schema(names []string, key string) (json.RawMessage, error) {
 	label := map[string]any{"type": "string", "enum": names}
-	if !object {
+	if key == "" {
 		return json.Marshal(label)
 	}
-	return json.Marshal(map[string]any{"type": "object", "properties": map[string]any{"label": label}, "required": []string{"label"}})
+	return json.Marshal(map[string]any{"type": "object", "properties": map[string]any{key: label}, "required": []string{key}})
 }
 
 // lastSpecial is the position of the last control token; -1 for none.
@@ -181,10 +181,10 @@ func (c *chooser) question(ctx context.Context, w written) ([]labels.Token, erro
 
 func (c *chooser) label(response string) (string, error) {
 	text := []byte(strings.TrimSpace(response))
-	if c.object {
-		var o struct{ Label string }
+	if c.key != "" {
+		var o map[string]string
 		err := json.Unmarshal(text, &o)
-		return o.Label, err
+		return o[c.key], err
 	}
 	var label string
 	err := json.Unmarshal(text, &label)

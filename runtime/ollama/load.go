@@ -26,7 +26,7 @@ func (s *server) load(ctx context.Context, opt Options, f facts) (exact bool, er
 	m := opt.Manifest
 	text := m.Prompt.Prefix + remote.OddText + m.Prompt.Suffix
 	for _, l := range m.Labels[:min(len(m.Labels), remote.CheckedLabels)] {
-		text += m.Answer.Prefix + l.Name + m.Answer.Suffix + "\n"
+		text += m.Answer.Text(l.Name) + "\n"
 	}
 	tokens := s.tok.EncodeSpecial(text)
 	if len(tokens) >= s.context-said {
