@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,7 +25,23 @@ type pulling struct {
 	store    *models.Store
 }
 
+// newPulling makes one whose program is this process, or inherits its environment.
 func newPulling(t *testing.T, opt localplatform.Options, wrap func(http.Handler) http.Handler) *pulling {
+	t.Helper()
+	p := openPulling(t, opt, wrap)
+	for name, value := range p.environment() {
+		t.Setenv(name, value)
+	}
+	return p
+}
+
+// environment is what leads the program to the platform.
+func (p *pulling) environment() map[string]string {
+	return map[string]string{"CUBBY_PLATFORM": p.server.URL, platform.TokenVariable: p.platform.Token(), "HF_HUB_CACHE": filepath.Join(p.store.Root(), "none")}
+}
+
+// openPulling makes one beside others; its program is wantChild's.
+func openPulling(t *testing.T, opt localplatform.Options, wrap func(http.Handler) http.Handler) *pulling {
 	t.Helper()
 	p, err := localplatform.New(opt)
 	if err != nil {
@@ -36,9 +53,6 @@ func newPulling(t *testing.T, opt localplatform.Options, wrap func(http.Handler)
 	}
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	t.Setenv("CUBBY_PLATFORM", s.URL)
-	t.Setenv(platform.TokenVariable, p.Token())
-	t.Setenv("HF_HUB_CACHE", filepath.Join(t.TempDir(), "none"))
 	return &pulling{t, p, s, models.NewStore(t.TempDir())}
 }
 
@@ -62,6 +76,22 @@ func (p *pulling) want(code int, inOut, inErr string, args ...string) (stdout st
 		p.t.Errorf("fetch %v: exit code %d, want %d, with %q and %q:\n%s%s", args, got, code, inOut, inErr, stdout, stderr)
 	}
 	return stdout
+}
+
+// wantChild runs fetch as a process of its own, and compares.
+func (p *pulling) wantChild(code int, inOut, inErr string, args ...string) {
+	p.t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1", models.HomeVariable+"="+p.store.Root())
+	for name, value := range p.environment() {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run() // its code is looked at
+	if got := cmd.ProcessState.ExitCode(); got != code || !strings.Contains(out.String(), inOut) || !strings.Contains(errs.String(), inErr) {
+		p.t.Errorf("fetch %v: exit code %d, want %d, with %q and %q:\n%s%s", args, got, code, inOut, inErr, &out, &errs)
+	}
 }
 
 // staging lists what lies in the store's staging area.
