@@ -20,7 +20,7 @@ const maxTop = 5
 func measure(set *labels.Set, rows []Row, truth []int, answers []Answer) *Report {
 	r := &Report{
 		Rows: len(rows), Labels: set.Names(),
-		Confusion: make([][]int, set.Len()), PerClass: make(PerClass, set.Len()), Failures: []Failure{},
+		Confusion: make([][]int, set.Len()), PerClass: make(PerClass, set.Len()), Failures: []Failure{}, Mistakes: []Mistake{},
 	}
 	for i := range r.Confusion {
 		r.Confusion[i] = make([]int, set.Len())
@@ -49,6 +49,7 @@ func measure(set *labels.Set, rows []Row, truth []int, answers []Answer) *Report
 	r.f1Intervals(list)
 	if r.LabelOnly == 0 {
 		r.probabilities(list, truth, answers)
+		r.Mistakes = mistakes(set, rows, truth, answers)
 	}
 	return r
 }

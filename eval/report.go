@@ -59,6 +59,9 @@ type Report struct {
 	// an outer row sums to its support less its errors.
 	Confusion [][]int   `json:"confusion"`
 	Failures  []Failure `json:"failures"`
+	// Mistakes are the surest wrong answers, at most 50; none where no probabilities
+	// were told.
+	Mistakes []Mistake `json:"mistakes"`
 }
 
 // Class is one label's figures. A quotient of nothing by nothing is 0.

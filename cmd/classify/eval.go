@@ -20,6 +20,8 @@ import (
 func (p *program) evalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "predictions", Usage: "keep every answer in `FILE`, as lines of JSON; the same command goes on with a file that is not whole", TakesFile: true, Local: true, Destination: &p.predictions},
+		&cli.StringSliceFlag{Name: "report", Usage: "write a report to `FILE`: a page where its name ends in .html, Markdown in .md, all figures in .json; may be repeated", TakesFile: true, Local: true, Destination: &p.reports},
+		&cli.BoolFlag{Name: "texts", Usage: "show texts in -report and -json", Local: true, Destination: &p.texts},
 		&cli.StringFlag{Name: "platform", Usage: "write the figures to `FILE` in the form of distil labs' platform", TakesFile: true, Local: true, Destination: &p.platform},
 	}
 }
@@ -36,8 +38,17 @@ func (p *program) eval(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := p.checkReports(); err != nil {
+		return err
+	}
 	report, err := p.evaluate(ctx, evalRows(list))
 	if err != nil {
+		return err
+	}
+	if p.texts {
+		report.ShowTexts(evalRows(list))
+	}
+	if err := p.writeReports(report); err != nil {
 		return err
 	}
 	if p.platform != "" {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -38,6 +39,9 @@ type program struct {
 	topK int // classify
 
 	predictions, platform string // eval
+	reports               []string
+	texts                 bool
+	commandLine           string
 
 	maxError, confidence float64 // policy
 	dryRun               bool    // policy, calibrate
@@ -59,6 +63,7 @@ type action func(ctx context.Context, args []string) error
 // finds wrong is wrong usage.
 func (p *program) run(ctx context.Context, args []string) int {
 	var err error
+	p.commandLine = strings.Join(args, " ")
 	command := p.command(func(ctx context.Context, cmd *cli.Command, do action) {
 		if err = p.check(cmd); err == nil {
 			err = do(ctx, cmd.Args().Slice())
