@@ -13,7 +13,7 @@ import (
 // it. Its files are those of the old one, linked where the file system can. The old
 // artefact stays.
 func (s *Store) Amend(ctx context.Context, name, artifact string, change func(*Manifest)) (d Digest, err error) {
-	old, err := s.pointed(name, artifact)
+	old, err := s.Pointed(name, artifact)
 	if err != nil {
 		return d, err
 	}
@@ -36,17 +36,17 @@ func (s *Store) Amend(ctx context.Context, name, artifact string, change func(*M
 	}
 	change(m)
 	m.Files = stage.Files()
-	if _, err := s.pointed(name, artifact); err != nil {
+	if _, err := s.Pointed(name, artifact); err != nil {
 		return d, err
 	}
 	return stage.Commit(*m)
 }
 
-// pointed is what a name points to, if that is the artefact.
-func (s *Store) pointed(name, artifact string) (Digest, error) {
+// Pointed is what a name points to, if that is the artefact ("sha256:…").
+func (s *Store) Pointed(name, artifact string) (Digest, error) {
 	d, err := s.lookup(name)
 	if err != nil {
-		return d, fmt.Errorf("only a model in the store can be amended: %w", err)
+		return d, fmt.Errorf("only a model in the store can be changed or gated: %w", err)
 	}
 	if d.String() != artifact {
 		return d, fmt.Errorf("the store's %s is %s, and not %s: name the model as it is in the store, or run the same command again", name, d, artifact)

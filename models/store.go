@@ -22,6 +22,7 @@ const HomeVariable = "CUBBY_HOME"
 //	names/NAME      a name for a model: one line, its digest
 //	names/.lock     held while names are pointed or models removed
 //	verified/HEX    sizes and times that the model's files had when last hashed
+//	gates/          what passed classify gate, and the answers it was held against
 //	packed/HEX/     what engines computed from the model to start faster: see Derived
 //	staging/        models under construction and on their way out
 //
@@ -249,8 +250,10 @@ func (s *Store) discard(d Digest) error {
 	if err := s.dropDerived(d); err != nil {
 		return err
 	}
-	if err := os.Remove(s.recordPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, file := range []string{s.recordPath(d), s.gatePath(d)} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return SyncDir(filepath.Dir(s.modelDir(d)))
 }

@@ -82,6 +82,7 @@ func (p *program) flags() []cli.Flag {
 		&cli.DurationFlag{Name: "request-timeout", Usage: "give up a request after this `TIME`", Value: server.DefaultRequestTimeout, Sources: env("CUBBY_REQUEST_TIMEOUT"), Destination: &p.requestTimeout},
 		&cli.DurationFlag{Name: "drain-delay", Usage: "when stopping, serve on for this `TIME` while /readyz already says no", Sources: env("CUBBY_DRAIN_DELAY"), Destination: &p.drainDelay},
 		&cli.StringFlag{Name: "api-key-file", Usage: "ask clients for the API key in `FILE`; CUBBY_API_KEY can hold it instead", TakesFile: true, Sources: env("CUBBY_API_KEY_FILE"), Destination: &p.keyFile},
+		&cli.BoolFlag{Name: "require-gate", Usage: "serve only models that have passed classify gate as they are, on the engine that computes them here", Sources: env("CUBBY_REQUIRE_GATE"), Destination: &p.local.RequireGate},
 		&cli.StringFlag{Name: "log-format", Usage: "log as `FORMAT` text or json, to standard error", Value: "text", Sources: env("CUBBY_LOG_FORMAT"), Destination: &p.logFormat},
 	}, p.local.Flags()...)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,10 +14,10 @@ import (
 
 	"cubby/eval"
 	"cubby/eval/baseline"
+	"cubby/internal/load"
 	"cubby/internal/rows"
 	"cubby/internal/target"
 	"cubby/labels"
-	"cubby/models"
 	"cubby/models/importer"
 )
 
@@ -98,17 +97,20 @@ func (r *compareRun) prepare(contestants []contestant) error {
 		}
 		r.prices[label] = p
 	}
-	if r.shots > 0 && r.program.train == "" {
-		return usagef("-shots takes examples from -train FILE, which is missing")
-	}
 	if err := r.readTask(); err != nil {
 		return err
+	}
+	if r.model == "" {
+		r.model = contestants[0].what // whose test set it is, if there is no -data
 	}
 	list, err := r.allRows(rows.Labeled)
 	if err != nil {
 		return err
 	}
 	r.rows = evalRows(list)
+	if r.program.train == "" {
+		r.program.train = r.ownTrain(contestants)
+	}
 	if r.program.train != "" {
 		in, err := rows.Open(r.program.train, r.stdin, rows.Labeled)
 		if err != nil {
@@ -119,15 +121,29 @@ func (r *compareRun) prepare(contestants []contestant) error {
 			return err
 		}
 		r.train = evalRows(train)
+	} else if r.shots > 0 {
+		return usagef("-shots takes examples from -train FILE, which is missing")
 	}
 	if r.cache == "" {
-		home, err := models.Home()
+		store, err := r.store()
 		if err != nil {
 			return err
 		}
-		r.cache = filepath.Join(cmp.Or(r.local.Home, home), "answers")
+		r.cache = filepath.Join(store.Root(), "answers")
 	}
 	return nil
+}
+
+// ownTrain is the training file of the first model that has one with it.
+func (r *compareRun) ownTrain(contestants []contestant) string {
+	for _, c := range contestants {
+		if c.kind != onServer && c.kind != fromFile && c.kind != load.Chat {
+			if file := r.ownFile(c.what, "train.jsonl", "train.csv"); file != "" {
+				return file
+			}
+		}
+	}
+	return ""
 }
 
 func (r *compareRun) readTask() error {
@@ -169,7 +185,7 @@ func (r *compareRun) enter(ctx context.Context, c contestant) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.data, err)
 	}
-	report.Model, report.Artifact, report.Scoring, report.Engine = f.Model, f.Artifact, f.Scoring, engineName(f.Engine)
+	report.Model, report.Artifact, report.Scoring, report.Engine = f.Model, f.Artifact, f.Scoring, f.Engine.Setup()
 	var spent target.Spent
 	if o.cached != nil {
 		spent = o.cached.Spent()

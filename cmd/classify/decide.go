@@ -88,16 +88,17 @@ func (p *program) policy(ctx context.Context, args []string) error {
 
 // answeredRows are rows with a model's answers.
 type answeredRows struct {
-	model, artifact string
-	set             *labels.Set
-	rows            []eval.Row
-	answers         []eval.Answer
+	model, artifact, scoring, engine string
+
+	set     *labels.Set
+	rows    []eval.Row
+	answers []eval.Answer
 }
 
 // answerForModel lets a model of the store answer the rows of -data.
 func (p *program) answerForModel(ctx context.Context, command string) (a answeredRows, err error) {
 	if p.server != "" {
-		return a, usagef("%s changes a model in the store: -server is of no use", command)
+		return a, usagef("%s is about a model in the store: -server is of no use", command)
 	}
 	if p.scoring != "" {
 		return a, usagef("%s goes by the model's own scoring: -scoring is of no use", command)
@@ -112,7 +113,7 @@ func (p *program) answerForModel(ctx context.Context, command string) (a answere
 	}
 	defer closing(t, &err)
 	f := t.Facts()
-	a = answeredRows{model: f.Model, artifact: f.Artifact, set: f.Labels, rows: evalRows(list)}
+	a = answeredRows{model: f.Model, artifact: f.Artifact, scoring: f.Scoring, engine: f.Engine.Setup(), set: f.Labels, rows: evalRows(list)}
 	if _, err := eval.Truth(a.set, a.rows); err != nil {
 		return a, fmt.Errorf("%s: %w", p.data, err)
 	}
@@ -130,14 +131,11 @@ func (p *program) answerForModel(ctx context.Context, command string) (a answere
 
 // amend keeps a decision with the model, as a new artefact of its name.
 func (p *program) amend(ctx context.Context, a answeredRows, change func(*models.Manifest)) (string, error) {
-	home := p.local.Home
-	if home == "" {
-		var err error
-		if home, err = models.Home(); err != nil {
-			return "", err
-		}
+	store, err := p.store()
+	if err != nil {
+		return "", err
 	}
-	d, err := models.NewStore(home).Amend(ctx, a.model, a.artifact, change)
+	d, err := store.Amend(ctx, a.model, a.artifact, change)
 	if err != nil {
 		return "", err
 	}

@@ -137,7 +137,7 @@ func TestDecideRefuses(t *testing.T) {
 		"above 0 and below 1":                                {"policy", "-data", data},
 		"it takes 438 answered rows even if none were wrong": {"policy", "-max-error", "0.01", "-data", data},
 		"-server is of no use":                               {"calibrate", "-server", "http://127.0.0.1:1", "-data", data},
-		"only a model in the store can be amended":           {"policy", "-max-error", "0.3", "-model", "demo", "-data", data},
+		"only a model in the store can be changed or gated":  {"policy", "-max-error", "0.3", "-model", "demo", "-data", data},
 		"calibrate takes no argument":                        {"calibrate", "x"},
 	} {
 		if out, errs, code := ask(t, "", "", args...); code == exitOK || !strings.Contains(errs, want) {

@@ -7,14 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v3"
 
 	"cubby/eval"
 	"cubby/internal/rows"
-	"cubby/runtime/engine"
 )
 
 func (p *program) evalFlags() []cli.Flag {
@@ -77,7 +74,7 @@ func (p *program) evaluate(ctx context.Context, list []eval.Row) (report *eval.R
 	defer closing(t, &err)
 	f := t.Facts()
 	header := eval.PredictionsHeader{
-		Model: f.Model, Artifact: f.Artifact, Scoring: f.Scoring, Engine: engineName(f.Engine), Dataset: eval.DatasetDigest(list), Rows: len(list),
+		Model: f.Model, Artifact: f.Artifact, Scoring: f.Scoring, Engine: f.Engine.Setup(), Dataset: eval.DatasetDigest(list), Rows: len(list),
 	}
 	opts := eval.Options{Progress: p.progress(), Alone: alone}
 	if p.predictions != "" {
@@ -97,11 +94,6 @@ func (p *program) evaluate(ctx context.Context, list []eval.Row) (report *eval.R
 	report.Model, report.Artifact, report.Scoring = header.Model, header.Artifact, header.Scoring
 	report.Engine, report.Dataset = header.Engine, header.Dataset
 	return report, nil
-}
-
-// engineName is an engine with what its answers' last digits depend on.
-func engineName(e engine.Info) string {
-	return strings.Join(slices.DeleteFunc([]string{e.Engine, e.Kernel, e.Precision}, func(s string) bool { return s == "" }), " ")
 }
 
 func evalRows(list []rows.Row) []eval.Row {

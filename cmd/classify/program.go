@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -45,6 +46,7 @@ type program struct {
 
 	maxError, confidence float64 // policy
 	dryRun               bool    // policy, calibrate
+	accept               bool    // gate
 
 	train, cache string // compare
 	shots        int
@@ -145,6 +147,11 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 				Action: act(p.policy), OnUsageError: usage, HideHelpCommand: true,
 			},
 			{
+				Name: "gate", Usage: "hold a model's answers against those that were accepted before",
+				Flags:  p.gateFlags(),
+				Action: act(p.gate), OnUsageError: usage, HideHelpCommand: true,
+			},
+			{
 				Name: "bench", Usage: "measure speed on the texts of a file",
 				Flags:  p.benchFlags(),
 				Action: act(p.bench), OnUsageError: usage, HideHelpCommand: true,
@@ -180,8 +187,40 @@ func givenAsFlag(cmd *cli.Command, name string) bool {
 	return cmd.IsSet(name) && os.Getenv(load.Variable(name)) == ""
 }
 
-// openRows opens the file of -data.
+// store is that of the models.
+func (p *program) store() (*models.Store, error) {
+	if p.local.Home != "" {
+		return models.NewStore(p.local.Home), nil
+	}
+	return models.DefaultStore()
+}
+
+// ownFile is a file that a model of this machine has with it, of the first of these
+// names; empty where there is none.
+func (p *program) ownFile(model string, names ...string) string {
+	store, err := p.store()
+	if err != nil || p.server != "" {
+		return ""
+	}
+	m, err := models.Resolve(store, model)
+	if err != nil {
+		return "" // opening the model says it
+	}
+	defer m.Close()
+	for _, name := range names {
+		if f, ok := m.Manifest.DataFile(name); ok && m.Folder() != "" {
+			return filepath.Join(m.Folder(), filepath.FromSlash(f.Path))
+		}
+	}
+	return ""
+}
+
+// openRows opens the file of -data; for labelled rows, without it the model's own test
+// set.
 func (p *program) openRows(need rows.Need) (*rows.Reader, error) {
+	if p.data == "" && need == rows.Labeled {
+		p.data = p.ownFile(p.model, "test.jsonl", "test.csv")
+	}
 	if p.data == "" {
 		return nil, usagef("-data FILE is missing: the rows to read")
 	}

@@ -41,6 +41,8 @@ type Options struct {
 	TextTokens int
 	// Log hears why a start is slower than it could be; nil for nobody.
 	Log *slog.Logger
+	// RequireGate refuses a model of the store that has not passed its gate on this engine.
+	RequireGate bool
 	// Raw leaves the model's calibration and policy aside.
 	Raw bool
 	// Name is what the model is called; empty for its manifest's.
@@ -91,6 +93,11 @@ func start(m *models.Model, opt Options) (*runtime.Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opt.RequireGate {
+		if err := passed(m, eng, opt.Home); err != nil {
+			return nil, errors.Join(err, eng.Close())
+		}
+	}
 	name := cmp.Or(opt.Name, m.Manifest.Name)
 	o := runtime.Options{Name: name, BatchTokens: opt.BatchTokens, QueueTokens: opt.QueueTokens, TextTokens: opt.TextTokens, Choice: eng.why}
 	if opt.Observer != nil {
@@ -105,6 +112,15 @@ func start(m *models.Model, opt Options) (*runtime.Model, error) {
 		return nil, errors.Join(fmt.Errorf("model %q: %w", m.Manifest.Name, err), eng.Close())
 	}
 	return r, nil
+}
+
+// passed is an error unless the model has passed its gate.
+func passed(m *models.Model, eng made, home string) error {
+	store, err := openStore(home)
+	if err != nil {
+		return err
+	}
+	return store.CheckGate(m.Manifest.Name, m.Digest, eng.Info().Setup())
 }
 
 // made is an engine with what there is to say of it.

@@ -6,6 +6,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 
 	"cubby/labels"
 )
@@ -105,6 +106,11 @@ type Info struct {
 	LabelOnly bool
 	Memory    Memory
 	Devices   []Device // GPUs that the engine computes on
+}
+
+// Setup names an engine with what the last digits of its answers depend on.
+func (i Info) Setup() string {
+	return strings.Join(strings.Fields(i.Engine+" "+i.Kernel+" "+i.Precision), " ")
 }
 
 // Device is a GPU with its memory at this moment, in bytes.
