@@ -75,6 +75,7 @@ func (p *program) command() *cli.Command {
 			p.logoutCommand(),
 			p.listCommand(),
 			p.pullCommand(),
+			p.upgradeCommand(),
 			p.runtimeCommand(),
 		},
 	}
@@ -90,7 +91,7 @@ func (p *program) openStore(ctx context.Context, c *cli.Command) (context.Contex
 	return ctx, err
 }
 
-const commands = "login, logout, list, pull, import, export, ls, use, verify, rm and runtime"
+const commands = "login, logout, list, pull, upgrade, import, export, ls, use, verify, rm and runtime"
 
 func noCommand(_ context.Context, c *cli.Command) error {
 	if c.Args().Present() {

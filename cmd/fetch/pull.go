@@ -21,15 +21,21 @@ func (p *program) pullCommand() *cli.Command {
 	return &cli.Command{
 		Name: "pull", Usage: "download a trained model from distil labs' platform, or from the Hugging Face hub, and install it", ArgsUsage: "ID|NAME|hf.co/ORG/REPO[/FILE][@REVISION]",
 		Description: "Interrupted, even by a crash, the same command goes on where it stopped.",
-		Flags: append(append(platformFlags(), checkFlags()...),
+		Flags: append(append(append(platformFlags(), checkFlags()...), packageFlags()...),
 			&cli.StringFlag{Name: "as", Usage: "`NAME` of the model in the store", DefaultText: "the platform's name for it, or the beginning of its id"},
-			&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when the platform does not give job_description.json"},
-			clientFlag(), answerFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
-			&cli.StringFlag{Name: "files", Usage: "keep the files beside the package in `FOLDER`: job description, config, client, and test set and predictions where they cost nothing"},
 			&cli.BoolFlag{Name: "again", Usage: "download and install anew what is installed, or could not be imported"},
-			&cli.BoolFlag{Name: "json", Usage: "print progress and result as lines of JSON"},
 		),
 		Action: p.pull, OnUsageError: usageFailed,
+	}
+}
+
+// packageFlags are those of every command that downloads a package from the platform.
+func packageFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when the platform does not give job_description.json"},
+		clientFlag(), answerFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
+		&cli.StringFlag{Name: "files", Usage: "keep the files beside the package in `FOLDER`: job description, config, client, and test set and predictions where they cost nothing"},
+		&cli.BoolFlag{Name: "json", Usage: "print progress and result as lines of JSON"},
 	}
 }
 
@@ -40,37 +46,50 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	if err := checkPull(c); err != nil {
 		return err
 	}
-	checks, err := p.checks(c)
-	if err != nil {
-		return err
-	}
 	if hub.IsRef(c.Args().First()) {
+		checks, err := p.checks(c)
+		if err != nil {
+			return err
+		}
 		return p.pullHub(ctx, c, checks)
 	}
-	a, err := newAccount(c)
+	o, progress, err := p.pulling(c)
 	if err != nil {
 		return err
 	}
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
-	asJSON := c.Bool("json")
-	progress := p.renderer(asJSON)
-	say := p.sayAfter(progress)
-	if asJSON {
-		say = nil
-	}
-	res, err := pull.Pull(ctx, pull.Options{
-		Client: client, Store: p.store, Model: c.Args().First(), Name: c.String("as"), Job: c.String("job"), Prompt: c.String("client"), Answer: c.String("answer"), Base: c.String("base"), Remote: p.remoteBases(c, progress, say),
-		KeepAdapter: c.Bool(keepAdapter),
-		Files:       c.String("files"), Again: c.Bool("again"), Start: p.start(p.store.Root()), Checks: checks, Convert: toGGUF, Progress: progress, Say: say,
-	})
+	o.Model, o.Name, o.Again = c.Args().First(), c.String("as"), c.Bool("again")
+	res, err := pull.Pull(ctx, o)
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {
 		return err
 	}
-	return p.report(res, asJSON)
+	return p.report(res, c.Bool("json"))
+}
+
+// pulling is what the flags say of a pull from the platform, and what shows it.
+func (p *program) pulling(c *cli.Command) (o pull.Options, progress download.Renderer, err error) {
+	checks, err := p.checks(c)
+	if err != nil {
+		return o, nil, err
+	}
+	a, err := newAccount(c)
+	if err != nil {
+		return o, nil, err
+	}
+	client, err := a.client()
+	if err != nil {
+		return o, nil, err
+	}
+	progress = p.renderer(c.Bool("json"))
+	say := p.sayAfter(progress)
+	if c.Bool("json") {
+		say = nil
+	}
+	return pull.Options{
+		Client: client, Store: p.store, Job: c.String("job"), Prompt: c.String("client"), Answer: c.String("answer"), Base: c.String("base"),
+		Remote: p.remoteBases(c, progress, say), KeepAdapter: c.Bool(keepAdapter),
+		Files: c.String("files"), Start: p.start(p.store.Root()), Checks: checks, Convert: toGGUF, Progress: progress, Say: say,
+	}, progress, nil
 }
 
 // report says what was pulled, for people or for scripts.
@@ -80,7 +99,7 @@ func (p *program) report(res pull.Result, asJSON bool) error {
 	}
 	if asJSON {
 		p.replayed(res.Replay, io.Discard)
-		return p.pulledJSON(res)
+		return p.printJSON(pulledLine(res))
 	}
 	p.pulled(res)
 	return nil
@@ -166,34 +185,48 @@ func (p *program) pulled(res pull.Result) {
 	fmt.Fprintf(p.stdout, "next: classify-server -model %s\n", m.Name)
 }
 
-// pulledJSON is the last line of fetch pull -json; scripts read it.
-func (p *program) pulledJSON(res pull.Result) error {
-	event := "installed"
+// resultJSON is the last line of fetch pull -json, and of fetch upgrade -json; scripts
+// read it.
+type resultJSON struct {
+	Event    string      `json:"event"`
+	Name     string      `json:"name"`
+	Artifact string      `json:"artifact"`
+	Model    string      `json:"model"`
+	Kind     models.Kind `json:"kind"`
+	Labels   int         `json:"labels"`
+	Bytes    int64       `json:"bytes"`
+	Files    []string    `json:"files,omitempty"`
+	Warnings []string    `json:"warnings,omitempty"`
+	Note     string      `json:"note,omitempty"`
+	Replay   any         `json:"replay,omitempty"`
+	// Of an upgrade.
+	Previous       string   `json:"previous,omitempty"` // artifact
+	RollBack       string   `json:"roll_back,omitempty"`
+	Added          []string `json:"labels_added,omitempty"`
+	Removed        []string `json:"labels_removed,omitempty"`
+	Accuracy       *float64 `json:"accuracy,omitempty"`
+	AccuracyBefore *float64 `json:"accuracy_before,omitempty"`
+}
+
+func pulledLine(res pull.Result) resultJSON {
+	m := &res.Manifest
+	line := resultJSON{
+		Event: "installed", Name: m.Name, Artifact: res.Digest.String(), Model: res.Model.ID, Kind: m.Source.Kind, Labels: len(m.Labels),
+		Files: res.Files, Warnings: res.Warnings, Note: m.Source.Note,
+	}
 	if res.Already {
-		event = "already_installed"
+		line.Event = "already_installed"
 	}
-	var bytes int64
-	for _, f := range res.Manifest.Files {
-		bytes += f.Size
+	for _, f := range m.Files {
+		line.Bytes += f.Size
 	}
-	var replay any
 	switch {
 	case res.Replay != nil:
-		replay = res.Replay
-	case res.Manifest.Replay != nil:
-		replay = res.Manifest.Replay
+		line.Replay = res.Replay
+	case m.Replay != nil:
+		line.Replay = m.Replay
 	}
-	return json.NewEncoder(p.stdout).Encode(struct {
-		Event    string      `json:"event"`
-		Name     string      `json:"name"`
-		Artifact string      `json:"artifact"`
-		Model    string      `json:"model"`
-		Kind     models.Kind `json:"kind"`
-		Labels   int         `json:"labels"`
-		Bytes    int64       `json:"bytes"`
-		Files    []string    `json:"files,omitempty"`
-		Warnings []string    `json:"warnings,omitempty"`
-		Note     string      `json:"note,omitempty"`
-		Replay   any         `json:"replay,omitempty"`
-	}{event, res.Manifest.Name, res.Digest.String(), res.Model.ID, res.Manifest.Source.Kind, len(res.Manifest.Labels), bytes, res.Files, res.Warnings, res.Manifest.Source.Note, replay})
+	return line
 }
+
+func (p *program) printJSON(line resultJSON) error { return json.NewEncoder(p.stdout).Encode(line) }

@@ -115,7 +115,7 @@ func TestEras(t *testing.T) {
 					if i > 0 && m.Created.After(list[i-1].Created) {
 						t.Error("they are not newest first")
 					}
-					if m.Status != StatusSuccess || m.Accuracy == nil || *m.Accuracy != 0.75 || (m.Name != "") != (m.Family == Trained) {
+					if m.Status != StatusSuccess || m.Accuracy == nil || *m.Accuracy != 0.75 || (m.Name != "") != (era == localplatform.Models || era == localplatform.Both) {
 						t.Errorf("%+v", m)
 					}
 					checkFiles(t, w, c, m, era, w.Models()[i])

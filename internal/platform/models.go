@@ -37,7 +37,7 @@ func (f Family) String() string { return strings.TrimPrefix(familyRoutes[f], "/"
 type Model struct {
 	ID       string
 	Family   Family
-	Name     string    // empty for an SLM: those have none
+	Name     string    // empty for an SLM that no model of the family Trained belongs to
 	Alias    string    // empty where the platform knows none
 	Created  time.Time // zero where it is not said
 	Status   Status    // unknown in lists of SLMs; Detail asks
@@ -47,6 +47,9 @@ type Model struct {
 	TrainingDataset string // the same on a platform where reading it costs a credit
 	Upload          string // id of the newest upload of a Trained model
 	Training        string // id of the training of a Trained model; empty for none yet
+	// Old is the id of the model of the family Trained that an SLM's training belongs to,
+	// on a platform that has both; List and Find tell.
+	Old string
 }
 
 const (
@@ -104,61 +107,81 @@ func noRoutes(err error) error {
 }
 
 // merge adds the models of an older family that the newer one does not list: in
-// the time between both, a training was an SLM too.
+// the time between both, a training was an SLM too, which then has the older one's
+// name.
 func merge(all, older []Model) []Model {
-	known := make(map[string]bool, len(all))
-	for _, m := range all {
-		known[m.ID] = true
+	at := make(map[string]int, len(all))
+	for i, m := range all {
+		at[m.ID] = i
 	}
 	for _, m := range older {
-		if !known[m.ID] && (m.Training == "" || !known[m.Training]) {
-			all = append(all, m)
+		i, known := at[m.ID]
+		if !known && m.Training != "" {
+			i, known = at[m.Training]
 		}
+		if !known {
+			all = append(all, m)
+			continue
+		}
+		all[i].Name, all[i].Alias, all[i].Old = cmp.Or(all[i].Name, m.Name), cmp.Or(all[i].Alias, m.Alias), m.ID
 	}
 	return all
 }
 
-// listFamily collects pages until one brings nothing new: a platform that knows
-// pages ends with an empty one, a platform that does not answers with the same.
-func (c *Client) listFamily(ctx context.Context, f Family) ([]Model, error) {
+// listFamily lists the models of a family.
+func (c *Client) listFamily(ctx context.Context, f Family) (all []Model, err error) {
 	route := familyRoutes[f]
-	query := url.Values{"start": {"0"}, "count": {strconv.Itoa(pageSize)}}
-	var all []Model
 	known := map[string]bool{}
-	for len(all) < maxModels {
+	err = c.pages(ctx, route, func(raw json.RawMessage) (fresh bool, err error) {
+		m, err := parseModel("GET "+route, raw, f)
+		if err != nil || known[m.ID] {
+			return false, err
+		}
+		known[m.ID] = true
+		all = append(all, m)
+		return true, nil
+	})
+	return all, err
+}
+
+// pages hands on the items of a list, at most 10,000, until a page brings nothing
+// fresh: a platform that knows pages ends with an empty one, a platform that does not
+// answers with the same.
+func (c *Client) pages(ctx context.Context, route string, item func(json.RawMessage) (fresh bool, err error)) error {
+	query := url.Values{"start": {"0"}, "count": {strconv.Itoa(pageSize)}}
+	for all := 0; ; {
 		body, err := c.get(ctx, route, query)
-		if invalid(err) && len(all) == 0 && len(query) > 0 { // it wants no parameters
+		if invalid(err) && all == 0 && len(query) > 0 { // it wants no parameters
 			query = nil
 			body, err = c.get(ctx, route, nil)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		p, err := parsePage("GET "+route, body)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		fresh := 0
+		before := all
 		for _, raw := range p.items {
-			m, err := parseModel("GET "+route, raw, f)
+			fresh, err := item(raw)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if !known[m.ID] {
-				known[m.ID] = true
-				all = append(all, m)
-				fresh++
+			if fresh {
+				if all++; all == maxModels {
+					return nil
+				}
 			}
 		}
-		if fresh == 0 || query == nil {
-			break
+		if all == before || query == nil {
+			return nil
 		}
-		query.Set("start", strconv.Itoa(len(all)))
+		query.Set("start", strconv.Itoa(all))
 		if p.cursor != "" {
 			query.Set("pagination-cursor", p.cursor)
 		}
 	}
-	return all[:min(len(all), maxModels)], nil
 }
 
 // Get returns one model by its id, with its status: of either family, or of a
@@ -241,7 +264,9 @@ func (c *Client) Find(ctx context.Context, ref string) (Model, error) {
 	case 0:
 		return Model{}, missing
 	case 1:
-		return c.Get(ctx, hits[0].ID)
+		m, err := c.Get(ctx, hits[0].ID)
+		m.Name, m.Alias, m.Old = cmp.Or(m.Name, hits[0].Name), cmp.Or(m.Alias, hits[0].Alias), hits[0].Old
+		return m, err
 	}
 	var ids []string
 	for _, h := range hits[:min(len(hits), 10)] {

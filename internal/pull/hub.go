@@ -79,6 +79,9 @@ func (p *hubPuller) pull(ctx context.Context) error {
 		return err
 	}
 	if e != nil && !p.Again {
+		if err := use(p.Store, e); err != nil {
+			return err
+		}
 		p.res.Already, p.res.Digest, p.res.Manifest = true, e.Digest, *e.Manifest
 		return p.work.clear()
 	}

@@ -24,8 +24,20 @@ func sourcePrefix(m platform.Model) string {
 
 func source(m platform.Model, v version) string { return sourcePrefix(m) + v.id + ".tar" }
 
-// installed returns the model of the store that was made of a tar of that name;
-// under the wanted name, if one is wanted. A damaged one does not count.
+// fromPackage are the names of downloaded tars, where the id is a plain one.
+var fromPackage = regexp.MustCompile(`^([A-Za-z0-9_-]{1,64})\.[0-9a-f]{16}\.tar$`)
+
+// sourceID is the id of the platform's model that a manifest's source tells of.
+func sourceID(from string) (id string, ok bool) {
+	parts := fromPackage.FindStringSubmatch(from)
+	if parts == nil {
+		return "", false
+	}
+	return parts[1], true
+}
+
+// installed returns the model of the store that was made of a tar of that name; where
+// a name is wanted, a version of that name. A damaged one does not count.
 func (p *puller) installed(from string) (*models.Entry, error) {
 	return installed(p.Store, p.Name, from)
 }
@@ -35,16 +47,25 @@ func installed(store *models.Store, name, from string) (*models.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range entries {
-		if e.Err != nil || e.Name == "" || e.Manifest.Source.From != from || name != "" && e.Name != name {
+	for _, e := range entries { // what a name points to comes before its other versions
+		if e.Err != nil || e.Manifest.Source.From != from || e.Name == "" && name == "" || name != "" && e.Called() != name {
 			continue
 		}
-		m, err := store.Open(e.Name)
+		m, err := store.Open(e.Digest.String())
 		if err == nil {
 			return &e, m.Close()
 		}
 	}
 	return nil, nil
+}
+
+// use lets the name point to what is installed, if it does not.
+func use(store *models.Store, e *models.Entry) error {
+	if e.Name != "" {
+		return nil
+	}
+	_, _, err := store.Use(e.Called() + "@" + e.Digest.Hex())
+	return err
 }
 
 // name chooses the name in the store. One that is made up is not taken from
@@ -59,11 +80,17 @@ func (p *puller) name() (string, error) {
 		return "", err
 	}
 	for _, e := range entries {
-		if e.Name == name && e.Err == nil && !strings.HasPrefix(e.Manifest.Source.From, sourcePrefix(p.model)) {
-			return "", fmt.Errorf("the store has another model named %s; choose a name: fetch pull %s -as NAME", name, p.model.ID)
+		if e.Name == name && e.Err == nil && !p.madeOf(e.Manifest.Source.From) {
+			return "", fmt.Errorf("the store has another model named %s; choose a name: fetch pull %s -as NAME; or if this is a new training of it: fetch upgrade %s %s", name, p.model.ID, name, p.model.ID)
 		}
 	}
 	return name, nil
+}
+
+// madeOf reports whether a source is the model that is pulled, or what it was called
+// before it was an SLM.
+func (p *puller) madeOf(from string) bool {
+	return strings.HasPrefix(from, sourcePrefix(p.model)) || p.model.Old != "" && strings.HasPrefix(from, sourcePrefix(platform.Model{ID: p.model.Old}))
 }
 
 // nameOf makes a valid name of the platform's: its name, its alias, or the

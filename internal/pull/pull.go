@@ -148,6 +148,9 @@ func (p *puller) pull(ctx context.Context) error {
 		return err
 	}
 	if e != nil && !p.Again && (!p.KeepAdapter || e.Manifest.Adapter != "") {
+		if err := use(p.Store, e); err != nil {
+			return err
+		}
 		p.res.Already, p.res.Digest, p.res.Manifest = true, e.Digest, *e.Manifest
 		if p.Files != "" {
 			if err := p.readDocuments(ctx); err != nil {

@@ -12,6 +12,7 @@
 package localplatform
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -93,7 +94,10 @@ type Model struct {
 	Task, Shape                         string
 	Status                              string // with the prefix JOB_
 	Created                             time.Time
+	Parent                              string // dataset that Dataset was made from; empty for none
 	dir                                 string
+	// replaced: a later training of the model is the one that /models shows.
+	replaced bool
 }
 
 // Fault is a way to fail. Its routes are "GET /slms" and such, "POST /" for Cognito,
@@ -192,8 +196,52 @@ func (p *Platform) insert(m Model) *Model {
 		m.Training = id("training", m.Name)
 	}
 	p.models = append(p.models, &m)
-	slices.SortStableFunc(p.models, func(a, b *Model) int { return b.Created.Compare(a.Created) })
+	p.sort()
 	return &m
+}
+
+func (p *Platform) sort() {
+	slices.SortStableFunc(p.models, func(a, b *Model) int { return b.Created.Compare(a.Created) })
+}
+
+// Retrained says what a later training is like. Zero values are those of the first.
+type Retrained struct {
+	Task, Shape string // which package comes out, from the folder of packages
+	Status      string // with the prefix JOB_; empty for success
+	NewDataset  bool   // on a dataset made from the first one's
+	Unrelated   bool   // on a dataset of its own
+	Created     time.Time
+}
+
+// Retrain trains a model again and returns what came out: a model with names has
+// another training, an SLM is another SLM.
+func (p *Platform) Retrain(first Model, r Retrained) Model {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	again := first
+	again.Status, again.Created = cmp.Or(r.Status, "JOB_SUCCESS"), r.Created
+	if r.Task != "" {
+		again.Task, again.dir = r.Task, filepath.Join(p.opt.Packages, r.Task)
+	}
+	again.Shape = cmp.Or(r.Shape, first.Shape)
+	key := fmt.Sprint(first.Name, " ", len(p.models))
+	again.Training, again.Upload = id("training", key), id("upload", key)
+	switch {
+	case r.NewDataset:
+		again.Dataset, again.Parent = id("dataset", key), first.Dataset
+	case r.Unrelated:
+		again.Dataset, again.Parent = id("dataset", key), ""
+	}
+	if p.opt.Era == Models || p.opt.Era == Both {
+		for _, m := range p.models {
+			m.replaced = m.replaced || m.ID == first.ID
+		}
+	} else {
+		again.ID = id("model", key)
+	}
+	p.models = append(p.models, &again)
+	p.sort()
+	return again
 }
 
 // SetStatus changes a model's status: JOB_RUNNING, JOB_SUCCESS and so on.

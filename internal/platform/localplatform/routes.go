@@ -34,7 +34,9 @@ func (p *Platform) oldRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /models", func(w http.ResponseWriter, r *http.Request) {
 		out := []any{}
 		for _, m := range p.Models() {
-			out = append(out, oldModel(&m))
+			if !m.replaced {
+				out = append(out, oldModel(&m))
+			}
 		}
 		reply(w, http.StatusOK, out)
 	})
@@ -101,8 +103,10 @@ func (p *Platform) newRoutes(mux *http.ServeMux) {
 	})
 	switch p.opt.Era {
 	case Datasets:
+		mux.HandleFunc("GET /datasets", p.listDatasets("parent_dataset_id"))
 		mux.HandleFunc("GET /datasets/{id}/download", p.one(byDataset, p.data))
 	default:
+		mux.HandleFunc("GET /training-datasets", p.listDatasets("seed_dataset_id"))
 		mux.HandleFunc("GET /training-datasets/{id}/download", p.one(byDataset, p.metered))
 	}
 }
@@ -126,6 +130,26 @@ func (p *Platform) listSLMs(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	reply(w, http.StatusOK, out)
+}
+
+// listDatasets is newest first; an item names what it was made from under a key.
+func (p *Platform) listDatasets(key string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		out := []any{}
+		seen := map[string]bool{}
+		for _, m := range p.Models() {
+			if seen[m.Dataset] {
+				continue
+			}
+			seen[m.Dataset] = true
+			item := map[string]any{"id": m.Dataset, "created_at": m.Created.Format("2006-01-02T15:04:05.000000"), "operation": "direct_upload"}
+			if m.Parent != "" {
+				item["operation"], item[key] = "generate_synthetic_data_train", m.Parent
+			}
+			out = append(out, item)
+		}
+		reply(w, http.StatusOK, out)
+	}
 }
 
 // slm is the item of a list.
@@ -177,7 +201,7 @@ func (p *Platform) one(is func(*Model, string) bool, h handler) http.HandlerFunc
 	}
 }
 
-func byModel(m *Model, id string) bool             { return m.ID == id }
+func byModel(m *Model, id string) bool             { return m.ID == id && !m.replaced }
 func byTraining(m *Model, id string) bool          { return m.Training == id && id != "" }
 func byUpload(m *Model, id string) bool            { return m.Upload == id }
 func byDataset(m *Model, id string) bool           { return m.Dataset == id }
