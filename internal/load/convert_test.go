@@ -171,3 +171,56 @@ func compareWeights(t *testing.T, a, b []byte, step float32, parts []string) {
 		}
 	}
 }
+
+// A trained student in float16 answers from a GGUF file as transformers does, and on
+// the native engine as from its safetensors.
+func TestConvertedStudent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("scores 288 texts: not in short mode")
+	}
+	packages, shared := testenv.Packages(t), testenv.Shared(t)
+	const task = "banking-routing"
+	store := models.NewStore(t.TempDir())
+	open := func(name, pack string, o load.Options) *runtime.Model {
+		t.Helper()
+		job := filepath.Join(packages, task, "job_description.json")
+		if _, err := importer.Import(t.Context(), store, importer.Options{Path: pack, Name: name, Job: job}); err != nil {
+			t.Fatal(err)
+		}
+		o.Home = store.Root()
+		m, err := load.Model(name, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { m.Close() })
+		return m
+	}
+	original := open("original", filepath.Join(packages, task, "merged.tar"), load.Options{})
+	kept, err := store.Open("original")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	client, err := os.ReadFile(filepath.Join(kept.Folder(), "model_client.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack := t.TempDir()
+	put(t, pack, "model_client.py", client)
+	put(t, pack, "model/model.gguf", written(t, kept.Folder()))
+	converted := open("converted", pack, load.Options{})
+
+	g := readGolden(t, filepath.Join(shared, "models", task, "chat", "golden.json"))
+	texts, answers := testSet(t, filepath.Join(shared, "data", "tasks", task, "test.csv"))
+	sameAnswers(t, distributions(t, converted, texts, models.Likelihood), distributions(t, original, texts, models.Likelihood))
+	if o := compare(t, converted, g, texts, answers, models.Likelihood); o.agree != o.rows || o.mean > 0.003 {
+		t.Errorf("too far from the goldens: %+v", o)
+	}
+	if os.Getenv("CUBBY_TEST_LIBLLAMA") == "" {
+		return
+	}
+	onLlama := open("libllama", pack, load.Options{Engine: load.LibLlama, Llama: load.Llama{Libraries: testenv.Libllama(t)}})
+	if o := compare(t, onLlama, g, texts, answers, models.Likelihood); o.agree != o.rows || o.mean > 0.003 {
+		t.Errorf("on libllama too far from the goldens: %+v", o)
+	}
+}

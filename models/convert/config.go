@@ -34,6 +34,15 @@ type family struct {
 
 var attention = []string{"attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight", "attn_q_norm.weight", "attn_k_norm.weight"}
 
+var lfm2 = family{
+	architecture: "lfm2", class: "Lfm2ForCausalLM", modelType: "lfm2", pre: map[string]string{"llama-bpe": "lfm2"},
+	top:       []string{"token_embd.weight", "token_embd_norm.weight"},
+	common:    []string{"attn_norm.weight", "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight"},
+	attention: attention,
+	recurrent: []string{"shortconv.conv.weight", "shortconv.in_proj.weight", "shortconv.out_proj.weight"},
+	tied:      true, every: 1,
+}
+
 var qwen35 = family{
 	architecture: "qwen35", class: "Qwen3_5ForConditionalGeneration", modelType: "qwen3_5", nested: true,
 	top:       []string{"token_embd.weight", "output_norm.weight"},
@@ -44,25 +53,11 @@ var qwen35 = family{
 	recurrentKey: "attention.recurrent_layers", every: 4,
 }
 
-// families are the ones that are converted, by transformers' name of the class.
+// families are the ones that are converted, by transformers' name of the class, or
+// by the model type where a config.json names no class.
 var families = map[string]family{
-	"Lfm2ForCausalLM": {
-		architecture: "lfm2", class: "Lfm2ForCausalLM", modelType: "lfm2", pre: map[string]string{"llama-bpe": "lfm2"},
-		top:       []string{"token_embd.weight", "token_embd_norm.weight"},
-		common:    []string{"attn_norm.weight", "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight"},
-		attention: attention,
-		recurrent: []string{"shortconv.conv.weight", "shortconv.in_proj.weight", "shortconv.out_proj.weight"},
-		tied:      true, every: 1,
-	},
-	"Qwen3_5ForCausalLM":              qwen35,
-	"Qwen3_5ForConditionalGeneration": qwen35,
-}
-
-// Known says whether GGUF converts models of a class of transformers that the
-// native engine does not run.
-func Known(class string) bool {
-	_, ok := families[class]
-	return ok
+	"Lfm2ForCausalLM": lfm2, "lfm2": lfm2,
+	"Qwen3_5ForCausalLM": qwen35, "Qwen3_5ForConditionalGeneration": qwen35, "qwen3_5": qwen35, "qwen3_5_text": qwen35,
 }
 
 // hybrid is the part of a config.json that is checked here.
@@ -119,8 +114,15 @@ func readConfig(config []byte, fam family) (hybrid, error) {
 	if inner, ok := top["text_config"]; ok && fam.nested {
 		text = inner
 	}
-	if err := errors.Join(json.Unmarshal(config, &h), json.Unmarshal(text, &fields), json.Unmarshal(text, &h)); err != nil {
+	if err := json.Unmarshal(config, &h); err != nil {
 		return h, err
+	}
+	outer := h.Tied // of the whole model, where it has a vision tower
+	if err := errors.Join(json.Unmarshal(text, &fields), json.Unmarshal(text, &h)); err != nil {
+		return h, fmt.Errorf("text_config: %w", err)
+	}
+	if outer != nil && *outer {
+		h.Tied = outer
 	}
 	if err := h.check(); err != nil {
 		return h, err

@@ -273,12 +273,15 @@ func (p *pack) chooseTokenizer(g *merging, base string) error {
 
 // untied says in a config.json that the output matrix is not the embedding.
 func untied(config []byte) ([]byte, error) {
-	const key, text = "tie_word_embeddings", "text_config"
+	const key, oldKey, text = "tie_word_embeddings", "tie_embedding", "text_config"
 	var top map[string]json.RawMessage
 	if err := json.Unmarshal(config, &top); err != nil {
 		return nil, fmt.Errorf("%s: %w", configName, err)
 	}
 	top[key] = json.RawMessage("false")
+	if _, ok := top[oldKey]; ok {
+		top[oldKey] = top[key]
+	}
 	if inner, ok := top[text]; ok {
 		var fields map[string]json.RawMessage
 		if err := json.Unmarshal(inner, &fields); err != nil {

@@ -69,5 +69,12 @@ func FuzzFromJSON(f *testing.F) {
 			checkPlain(t, tok, text)
 		}
 		tok.Decode(tok.EncodeSpecial(text))
+		v, err := VocabularyFromJSON(data, tok.Len())
+		if err != nil {
+			return
+		}
+		if _, err := FromVocabulary(v); err != nil {
+			t.Errorf("as GGUF: %v", err)
+		}
 	})
 }
