@@ -28,7 +28,7 @@ type world struct {
 	pauses []time.Duration
 }
 
-func newWorld(t *testing.T, opt localplatform.Options) *world {
+func newWorld(t testing.TB, opt localplatform.Options) *world {
 	t.Helper()
 	w := &world{}
 	if opt.Packages == "" {
@@ -52,7 +52,7 @@ func newWorld(t *testing.T, opt localplatform.Options) *world {
 func (w *world) advance(d time.Duration) { w.ahead.Add(int64(d)) }
 
 // as is a client with a source of tokens; nil for a good token.
-func (w *world) as(t *testing.T, source TokenSource) *Client {
+func (w *world) as(t testing.TB, source TokenSource) *Client {
 	t.Helper()
 	if source == nil {
 		source = StaticToken(Secret(w.Token()), "get a fresh one")

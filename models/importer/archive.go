@@ -21,7 +21,7 @@ import (
 
 // Limits of an archive. They are always on: a package is a handful of files.
 const (
-	maxEntries   = 256      // files and folders
+	maxEntries   = 257      // files and folders: a model folder's 256, and its manifest
 	maxName      = 4 << 10  // bytes of an entry's name
 	maxTotal     = 64 << 30 // bytes of all files together
 	maxRatio     = 100      // uncompressed bytes for each compressed one
