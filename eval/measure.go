@@ -92,11 +92,13 @@ func (r *Report) mcc() float64 {
 // probabilities sets the figures that judge more than the best label.
 func (r *Report) probabilities(list []outcome, truth []int, answers []Answer) {
 	ranks := make([]int, min(maxTop, len(r.Labels)))
+	r.Confidences = make([]int, len(ConfidenceEdges)+1)
 	var loss, confidence float64
 	for i, a := range answers {
 		if a.Err != nil {
 			continue
 		}
+		r.Confidences[ConfidenceBin(list[i].confidence)]++
 		confidence += list[i].confidence
 		loss -= math.Log(max(a.Distribution[truth[i]], MinProbability))
 		if rank := slices.Index(a.Distribution.Top(len(ranks)), truth[i]); rank >= 0 {

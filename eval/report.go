@@ -40,6 +40,9 @@ type Report struct {
 	// MeanConfidence is the mean probability of the predicted label over the
 	// answered rows; nil if none was answered.
 	MeanConfidence *float64 `json:"mean_confidence"`
+	// Confidences counts the answers by ConfidenceBin, for drift; none where no
+	// probabilities were told.
+	Confidences []int `json:"confidences"`
 	// Calibration and Coverage are nil where no probabilities were told.
 	Calibration *Calibration `json:"calibration"`
 	Coverage    *Coverage    `json:"coverage"`

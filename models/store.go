@@ -23,6 +23,7 @@ const HomeVariable = "CUBBY_HOME"
 //	names/.lock     held while names are pointed or models removed
 //	verified/HEX    sizes and times that the model's files had when last hashed
 //	gates/          what passed classify gate, and the answers it was held against
+//	reports/        the last evaluation of each artefact
 //	packed/HEX/     what engines computed from the model to start faster: see Derived
 //	staging/        models under construction and on their way out
 //
@@ -250,7 +251,7 @@ func (s *Store) discard(d Digest) error {
 	if err := s.dropDerived(d); err != nil {
 		return err
 	}
-	for _, file := range []string{s.recordPath(d), s.gatePath(d)} {
+	for _, file := range []string{s.recordPath(d), s.gatePath(d), s.reportPath(d)} {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
 
+	"cubby/internal/feedback"
 	"cubby/internal/load"
 	"cubby/internal/server"
 	"cubby/models"
@@ -19,7 +20,9 @@ import (
 
 const description = `Loads the models, listens, and answers:
    POST /v1/classify   {"input": "text" | ["text", …] | [{"id", "text"}, …]}
+   POST /v1/feedback   {"feedback": [{"id", "label"}]}: what was right
    GET  /v1/models     what is served
+   GET  /v1/models/NAME/report   the model's last evaluation
    GET  /healthz /readyz /metrics
 
 Without -model it serves the only model in the store, or the built-in demo.
@@ -42,6 +45,7 @@ type program struct {
 	models                     []string
 	memory, cache              string
 	logFormat, keyFile         string
+	feedback                   string
 	batchTokens, queueSize     int
 	textTokens                 int
 	maxBody                    int64
@@ -82,6 +86,7 @@ func (p *program) flags() []cli.Flag {
 		&cli.DurationFlag{Name: "request-timeout", Usage: "give up a request after this `TIME`", Value: server.DefaultRequestTimeout, Sources: env("CUBBY_REQUEST_TIMEOUT"), Destination: &p.requestTimeout},
 		&cli.DurationFlag{Name: "drain-delay", Usage: "when stopping, serve on for this `TIME` while /readyz already says no", Sources: env("CUBBY_DRAIN_DELAY"), Destination: &p.drainDelay},
 		&cli.StringFlag{Name: "api-key-file", Usage: "ask clients for the API key in `FILE`; CUBBY_API_KEY can hold it instead", TakesFile: true, Sources: env("CUBBY_API_KEY_FILE"), Destination: &p.keyFile},
+		&cli.StringFlag{Name: "feedback", Usage: "keep what comes to /v1/feedback in `FILE`, with the texts that come with it; without, it is only counted", TakesFile: true, Sources: env("CUBBY_FEEDBACK"), Destination: &p.feedback},
 		&cli.BoolFlag{Name: "require-gate", Usage: "serve only models that have passed classify gate as they are, on the engine that computes them here", Sources: env("CUBBY_REQUIRE_GATE"), Destination: &p.local.RequireGate},
 		&cli.StringFlag{Name: "log-format", Usage: "log as `FORMAT` text or json, to standard error", Value: "text", Sources: env("CUBBY_LOG_FORMAT"), Destination: &p.logFormat},
 	}, p.local.Flags()...)
@@ -132,11 +137,24 @@ func (p *program) serve(ctx context.Context, args []string) error {
 	}
 	defer shared.Close()
 	p.log = log
+	store, err := p.local.Store()
+	if err != nil {
+		return err
+	}
+	options := server.Options{
+		MaxBody: p.maxBody, RequestTimeout: p.requestTimeout, DrainDelay: p.drainDelay, APIKey: key, Cache: shared.Cache(), Log: log, Report: store.Report,
+	}
+	if p.feedback != "" {
+		kept, err := feedback.Open(p.feedback)
+		if err != nil {
+			return err
+		}
+		defer kept.Close()
+		options.Keep = kept.Keep
+	}
 	return server.Run(ctx, server.Config{
-		Options: server.Options{
-			MaxBody: p.maxBody, RequestTimeout: p.requestTimeout, DrainDelay: p.drainDelay, APIKey: key, Cache: shared.Cache(), Log: log,
-		},
-		Addr: p.addr, Open: p.open(shared), Out: p.stdout, Started: p.started,
+		Options: options,
+		Addr:    p.addr, Open: p.open(shared), Out: p.stdout, Started: p.started,
 	})
 }
 

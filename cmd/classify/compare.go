@@ -125,7 +125,7 @@ func (r *compareRun) prepare(contestants []contestant) error {
 		return usagef("-shots takes examples from -train FILE, which is missing")
 	}
 	if r.cache == "" {
-		store, err := r.store()
+		store, err := r.local.Store()
 		if err != nil {
 			return err
 		}

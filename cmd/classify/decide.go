@@ -131,7 +131,7 @@ func (p *program) answerForModel(ctx context.Context, command string) (a answere
 
 // amend keeps a decision with the model, as a new artefact of its name.
 func (p *program) amend(ctx context.Context, a answeredRows, change func(*models.Manifest)) (string, error) {
-	store, err := p.store()
+	store, err := p.local.Store()
 	if err != nil {
 		return "", err
 	}

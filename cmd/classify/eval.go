@@ -45,7 +45,7 @@ func (p *program) eval(ctx context.Context, args []string) error {
 	if p.texts {
 		report.ShowTexts(evalRows(list))
 	}
-	if err := p.writeReports(report); err != nil {
+	if err := errors.Join(p.writeReports(report), p.keepReport(report)); err != nil {
 		return err
 	}
 	if p.platform != "" {

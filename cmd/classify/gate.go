@@ -42,7 +42,7 @@ func (p *program) gate(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	store, err := p.store()
+	store, err := p.local.Store()
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ type program struct {
 	maxError, confidence float64 // policy
 	dryRun               bool    // policy, calibrate
 	accept               bool    // gate
+	format               string  // feedback
 
 	train, cache string // compare
 	shots        int
@@ -152,6 +153,11 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 				Action: act(p.gate), OnUsageError: usage, HideHelpCommand: true,
 			},
 			{
+				Name: "feedback", Usage: "turn what classify-server -feedback has kept into training rows", ArgsUsage: "FILE",
+				Flags:  p.feedbackFlags(),
+				Action: act(p.feedback), OnUsageError: usage, HideHelpCommand: true,
+			},
+			{
 				Name: "bench", Usage: "measure speed on the texts of a file",
 				Flags:  p.benchFlags(),
 				Action: act(p.bench), OnUsageError: usage, HideHelpCommand: true,
@@ -187,18 +193,10 @@ func givenAsFlag(cmd *cli.Command, name string) bool {
 	return cmd.IsSet(name) && os.Getenv(load.Variable(name)) == ""
 }
 
-// store is that of the models.
-func (p *program) store() (*models.Store, error) {
-	if p.local.Home != "" {
-		return models.NewStore(p.local.Home), nil
-	}
-	return models.DefaultStore()
-}
-
 // ownFile is a file that a model of this machine has with it, of the first of these
 // names; empty where there is none.
 func (p *program) ownFile(model string, names ...string) string {
-	store, err := p.store()
+	store, err := p.local.Store()
 	if err != nil || p.server != "" {
 		return ""
 	}

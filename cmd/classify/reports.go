@@ -2,13 +2,17 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"cubby/eval"
 	"cubby/eval/page"
+	"cubby/models"
 )
 
 // reportForms write a report by the ending of its file.
@@ -24,6 +28,29 @@ func (p *program) checkReports() error {
 		if reportForms[filepath.Ext(name)] == nil {
 			return usagef("-report %s: expected a file that ends in .html, .md or .json", name)
 		}
+	}
+	return nil
+}
+
+// keepReport keeps the evaluation of a model of the store there, without texts: a
+// server shows it, and measures drift against it.
+func (p *program) keepReport(r *eval.Report) error {
+	if p.server != "" {
+		return nil
+	}
+	store, err := p.local.Store()
+	if err != nil {
+		return err
+	}
+	kept := *r
+	kept.Mistakes = slices.Clone(r.Mistakes)
+	kept.ShowTexts(nil)
+	data, err := json.Marshal(&kept)
+	if err != nil {
+		return err
+	}
+	if err := store.SaveReport(r.Artifact, append(data, '\n')); err != nil && !errors.Is(err, models.ErrNotFound) {
+		return fmt.Errorf("the report cannot be kept in the store: %w", err)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func taskOf(ref string, opt Options) (importer.Job, error) {
 	if opt.Remote.Job != "" {
 		return importer.ReadJob(opt.Remote.Job)
 	}
-	store, err := openStore(opt.Home)
+	store, err := opt.Store()
 	if err != nil {
 		return importer.Job{}, err
 	}

@@ -57,7 +57,7 @@ type Options struct {
 // Model opens the model that ref names (a name in the store, a folder, a GGUF
 // file, or empty for the default) and starts it. Close it when done.
 func Model(ref string, opt Options) (*runtime.Model, error) {
-	store, err := openStore(opt.Home)
+	store, err := opt.Store()
 	if err != nil {
 		return nil, err
 	}
@@ -68,9 +68,10 @@ func Model(ref string, opt Options) (*runtime.Model, error) {
 	return Opened(m, opt)
 }
 
-func openStore(home string) (*models.Store, error) {
-	if home != "" {
-		return models.NewStore(home), nil
+// Store is that of the models.
+func (o Options) Store() (*models.Store, error) {
+	if o.Home != "" {
+		return models.NewStore(o.Home), nil
 	}
 	return models.DefaultStore()
 }
@@ -94,7 +95,7 @@ func start(m *models.Model, opt Options) (*runtime.Model, error) {
 		return nil, err
 	}
 	if opt.RequireGate {
-		if err := passed(m, eng, opt.Home); err != nil {
+		if err := opt.passed(m, eng); err != nil {
 			return nil, errors.Join(err, eng.Close())
 		}
 	}
@@ -115,8 +116,8 @@ func start(m *models.Model, opt Options) (*runtime.Model, error) {
 }
 
 // passed is an error unless the model has passed its gate.
-func passed(m *models.Model, eng made, home string) error {
-	store, err := openStore(home)
+func (o Options) passed(m *models.Model, eng made) error {
+	store, err := o.Store()
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,13 @@ func (s *Server) classify(c *gin.Context) error {
 	if _, err := s.backends(); err != nil {
 		return err // before the body is read
 	}
-	req, err := s.readRequest(c)
+	body, err := s.body(c)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	req, err := parseRequest(body)
+	s.opt.Metrics.parse.Observe(time.Since(start).Seconds())
 	if err != nil {
 		return err
 	}
@@ -85,6 +91,7 @@ func (s *Server) classify(c *gin.Context) error {
 		return err
 	}
 	s.count(c, results, info)
+	s.remember(req, results, info)
 	if req.single && results[0].Err != nil {
 		return results[0].Err
 	}
@@ -160,8 +167,8 @@ func write(c *gin.Context, v any) error {
 	return nil
 }
 
-// readRequest reads and parses the body within all its limits.
-func (s *Server) readRequest(c *gin.Context) (*request, error) {
+// body reads a request's body within all its limits.
+func (s *Server) body(c *gin.Context) ([]byte, error) {
 	r := c.Request
 	if err := checkHeaders(r); err != nil {
 		return nil, err
@@ -186,10 +193,7 @@ func (s *Server) readRequest(c *gin.Context) (*request, error) {
 	if err != nil {
 		return nil, s.bodyError(err)
 	}
-	start := time.Now()
-	req, err := parseRequest(body)
-	s.opt.Metrics.parse.Observe(time.Since(start).Seconds())
-	return req, err
+	return body, nil
 }
 
 // plainWriter is net/http's own writer below gin's: only that one learns from

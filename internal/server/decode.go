@@ -184,30 +184,39 @@ func (r *reader) input(req *request) error {
 		req.single, req.items = true, []item{{text: text}}
 		return err
 	case '[':
-		return r.list(req, at)
+		var err error
+		req.items, err = readList(r, "input", r.item)
+		return err
 	}
 	return failAt(codeWrongType, at, quoted("input")+" must be "+want)
 }
 
-func (r *reader) list(req *request, at int64) error {
-	if _, err := r.dec.Token(); err != nil {
-		return err
+// readList reads a list of at least one item.
+func readList[T any](r *reader, key string, item func() (T, error)) ([]T, error) {
+	at := r.at()
+	open, err := next[json.Delim](r, quoted(key), "a list")
+	if err != nil {
+		return nil, err
 	}
+	if open != '[' {
+		return nil, failAt(codeWrongType, at, quoted(key)+" must be a list")
+	}
+	var list []T
 	for r.dec.More() {
-		if len(req.items) == maxItems {
-			return failAt(codeTooManyItems, r.at(), `"input" has more than `+strconv.Itoa(maxItems)+" items")
+		if len(list) == maxItems {
+			return nil, failAt(codeTooManyItems, r.at(), quoted(key)+" has more than "+strconv.Itoa(maxItems)+" items")
 		}
-		it, err := r.item()
+		it, err := item()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		req.items = append(req.items, it)
+		list = append(list, it)
 	}
-	if len(req.items) == 0 {
-		return failAt(codeBadValue, at, `"input" is an empty list`)
+	if len(list) == 0 {
+		return nil, failAt(codeBadValue, at, quoted(key)+" is an empty list")
 	}
-	_, err := r.dec.Token()
-	return err
+	_, err = r.dec.Token()
+	return list, err
 }
 
 func (r *reader) item() (item, error) {

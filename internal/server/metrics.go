@@ -22,6 +22,7 @@ type Metrics struct {
 	stages   *prometheus.HistogramVec
 	texts    *prometheus.CounterVec
 	labels   *prometheus.CounterVec
+	feedback *prometheus.CounterVec
 	queued   *prometheus.GaugeVec
 	items    *prometheus.HistogramVec
 	tokens   *prometheus.HistogramVec
@@ -47,6 +48,7 @@ func NewMetrics() *Metrics {
 		stages:   histograms("cubby_stage_seconds", "Time in each stage: parse and tokenize by request, queue by text, compute by pass.", "stage"),
 		texts:    counters("cubby_texts_total", "Texts by outcome: answered, or the code of their error.", "model", "outcome"),
 		labels:   counters("cubby_labels_total", "Texts by the label they were given.", "model", "label"),
+		feedback: counters("cubby_feedback_total", "Feedback: whether the answer was right, or is not remembered.", "model", "outcome"),
 		queued:   gauges("cubby_queue_tokens", "Tokens of all unfinished texts, waiting and running.", "model"),
 		open:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "cubby_requests_in_flight", Help: "Requests being handled."}),
 		items:    sizes("cubby_pass_items", "Texts in each pass of the engine, equal ones counted once.", prometheus.ExponentialBuckets(1, 2, 11)),
@@ -54,7 +56,7 @@ func NewMetrics() *Metrics {
 		info: gauges("cubby_model_info", "The models that are served; always 1.",
 			"model", "artifact", "scoring", "engine", "device", "kernel", "threads"),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.stages, m.texts, m.labels, m.queued, m.open, m.items, m.tokens, m.info,
+	m.registry.MustRegister(m.requests, m.duration, m.stages, m.texts, m.labels, m.feedback, m.queued, m.open, m.items, m.tokens, m.info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.parse, m.tokenize = m.stages.WithLabelValues("parse"), m.stages.WithLabelValues("tokenize")
 	m.queue, m.compute = m.stages.WithLabelValues("queue"), m.stages.WithLabelValues("compute")

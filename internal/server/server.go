@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"cubby/runtime"
 )
@@ -41,7 +42,11 @@ type Options struct {
 	// already says no, so that balancers can look away first.
 	DrainDelay time.Duration
 	// APIKey is asked of every request but /healthz and /readyz; empty: none is.
-	APIKey  string
+	APIKey string
+	// Report returns the last evaluation of an artefact, as JSON; nil: none are kept.
+	Report func(artifact string) ([]byte, error)
+	// Keep makes feedback durable, all of it or nothing; nil: it is only counted.
+	Keep    func([]Feedback) error
 	Cache   *runtime.Cache // whose counts are shown; nil: there is none
 	Log     *slog.Logger   // nil: nothing is logged
 	Metrics *Metrics       // nil: a new one
@@ -87,7 +92,9 @@ type Server struct {
 	guard   guard
 	serving atomic.Pointer[[]Backend] // nil: none yet; the first one is the default
 	state   atomic.Int32
-	away    atomic.Bool  // what computes a model was not there when it was last asked for
+	away    atomic.Bool                    // what computes a model was not there when it was last asked for
+	recent  *lru.Cache[string, remembered] // answers by model and id
+	watched atomic.Pointer[monitors]
 	bodies  atomic.Int64 // bytes of request bodies held now
 	http    *http.Server
 }
@@ -100,6 +107,7 @@ func New(opt Options, local bool) *Server {
 		opt.Metrics.serveCache(opt.Cache)
 	}
 	s := &Server{opt: opt, guard: newGuard(opt.APIKey, local)}
+	s.recent, _ = lru.New[string, remembered](maxRemembered) // an error is that of a size below 1
 	s.http = &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: opt.HeaderTimeout,
@@ -116,6 +124,7 @@ func New(opt Options, local bool) *Server {
 // must have passed.
 func (s *Server) Ready(list ...Backend) {
 	s.opt.Metrics.serveModels(list)
+	s.watch(list)
 	s.serving.Store(&list)
 	s.state.CompareAndSwap(int32(starting), int32(ready))
 }
@@ -129,7 +138,9 @@ func (s *Server) Handler() http.Handler {
 	e.RedirectTrailingSlash = false
 	open, guarded := s.guard.host, s.guard.all
 	e.POST("/v1/classify", s.wrap(guarded, s.classify))
+	e.POST("/v1/feedback", s.wrap(guarded, s.feedback))
 	e.GET("/v1/models", s.wrap(guarded, s.models))
+	e.GET("/v1/models/:model/report", s.wrap(guarded, s.report))
 	e.GET("/metrics", s.wrap(guarded, s.metrics))
 	for path, h := range map[string]handler{"/healthz": s.healthz, "/readyz": s.readyz} {
 		e.GET(path, s.wrap(open, h))
@@ -137,7 +148,7 @@ func (s *Server) Handler() http.Handler {
 	}
 	e.NoRoute(s.wrap(open, func(*gin.Context) error {
 		return &failure{Code: codeNotFound, Message: "there is no such path",
-			Hint: "POST /v1/classify; GET /v1/models, /healthz, /readyz, /metrics"}
+			Hint: "POST /v1/classify, /v1/feedback; GET /v1/models, /v1/models/NAME/report, /healthz, /readyz, /metrics"}
 	}))
 	e.NoMethod(s.wrap(open, func(*gin.Context) error {
 		return &failure{Code: codeMethod, Message: "this path does not take this method; see the header Allow"}

@@ -1,0 +1,190 @@
+// Package feedback keeps what people say of answers, as lines of JSON in one file, and
+// turns it into training rows.
+package feedback
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"cubby/internal/server"
+)
+
+// maxLine bounds a line of the file, in bytes.
+const maxLine = 16 << 20
+
+// File is a file of feedback that is written to.
+type File struct {
+	mu sync.Mutex
+	f  *os.File
+}
+
+// Open opens a file for appending, or makes it, for its owner alone. What a killed
+// process left of a line is cut off.
+func Open(name string) (*File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	var end int64
+	if err == nil {
+		end, err = lastBreak(f, info.Size())
+	}
+	if err == nil {
+		err = f.Truncate(end)
+	}
+	if err == nil {
+		_, err = f.Seek(end, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
+	}
+	return &File{f: f}, nil
+}
+
+// lastBreak is the end of the last line within the first size bytes.
+func lastBreak(f *os.File, size int64) (int64, error) {
+	buffer := make([]byte, 64<<10)
+	for size > 0 {
+		from := max(0, size-int64(len(buffer)))
+		part := buffer[:size-from]
+		if _, err := f.ReadAt(part, from); err != nil {
+			return 0, err
+		}
+		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
+			return from + int64(i) + 1, nil
+		}
+		size = from
+	}
+	return 0, nil
+}
+
+// Keep appends feedback and makes it durable: all of it, or none.
+func (f *File) Keep(list []server.Feedback) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	for _, x := range list {
+		if err := e.Encode(x); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, err := f.f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	_, err = f.f.Write(b.Bytes())
+	if err = errors.Join(err, f.f.Sync()); err != nil {
+		_, back := f.f.Seek(at, io.SeekStart)
+		return errors.Join(err, f.f.Truncate(at), back)
+	}
+	return nil
+}
+
+// Close closes the file.
+func (f *File) Close() error { return f.f.Close() }
+
+// Formats of training rows: those that distil labs' platform has taken over the years.
+const (
+	Messages = "messages" // {"messages": [user, assistant]}
+	Flat     = "question" // {"question", "answer"}
+	Traces   = "traces"   // {"messages": [user, assistant]}, as logged traffic, without what strays in a line
+)
+
+// Export writes the feedback of a model that came with its text as training rows, and
+// returns how many there were with and without. What was said last of an id counts.
+func Export(w io.Writer, r io.Reader, model, format string) (written, textless int, err error) {
+	list, err := read(r, model)
+	if err != nil {
+		return 0, 0, err
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	for _, f := range list {
+		if strings.TrimSpace(f.Text) == "" {
+			textless++
+			continue
+		}
+		row, err := row(format, f)
+		if err == nil {
+			err = e.Encode(row)
+		}
+		if err != nil {
+			return written, textless, err
+		}
+		written++
+	}
+	return written, textless, nil
+}
+
+// read returns the last feedback of each id, in the order in which the ids came.
+func read(r io.Reader, model string) ([]server.Feedback, error) {
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, 64<<10), maxLine)
+	var list []server.Feedback
+	place := map[string]int{}
+	for n := 1; in.Scan(); n++ {
+		var f server.Feedback
+		if err := json.Unmarshal(in.Bytes(), &f); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if f.ID == "" || f.Label == "" {
+			return nil, fmt.Errorf("line %d: no feedback: it has no id or no label", n)
+		}
+		if model != "" && f.Model != model {
+			continue
+		}
+		key := f.Model + "\n" + f.ID
+		if i, ok := place[key]; ok {
+			list[i] = f
+			continue
+		}
+		place[key] = len(list)
+		list = append(list, f)
+	}
+	return list, in.Err()
+}
+
+type message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+type conversation struct {
+	Messages []message `json:"messages"`
+}
+
+func row(format string, f server.Feedback) (any, error) {
+	switch format {
+	case Messages:
+		return conversation{[]message{{"user", f.Text}, {"assistant", f.Label}}}, nil
+	case Traces:
+		return conversation{[]message{{"user", plain(f.Text)}, {"assistant", f.Label}}}, nil
+	case Flat:
+		return struct {
+			Question string `json:"question"`
+			Answer   string `json:"answer"`
+		}{f.Text, f.Label}, nil
+	}
+	return nil, fmt.Errorf("there is no format %q: there are %s, %s and %s", format, Messages, Flat, Traces)
+}
+
+// plain takes out what the platform refuses in traces: control characters but tabs and
+// line feeds, and the Unicode line and paragraph separators.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' {
+			return -1
+		}
+		return r
+	}, s)
+}
