@@ -115,6 +115,16 @@ type Source struct {
 	Kind Kind   `json:"kind"`
 	From string `json:"from"` // base name of the folder or tar that was imported
 	Note string `json:"note,omitempty"`
+	// Quantized says how the weights were rounded at import; nil where they are as
+	// they came.
+	Quantized *Quantized `json:"quantized,omitempty"`
+}
+
+// Quantized says what a model's weights were rounded from.
+type Quantized struct {
+	To    string `json:"to"`    // the scheme: "q4_k_m"
+	From  string `json:"from"`  // the type of most weights before: "F16"
+	Files []File `json:"files"` // the weights before, which are in the folder only where nothing changed
 }
 
 // DataFolder is the part of a model folder with what the model was trained and

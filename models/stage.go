@@ -182,6 +182,15 @@ func (st *Stage) place(name string) (string, error) {
 	return dst, os.MkdirAll(filepath.Dir(dst), 0o755)
 }
 
+// Remove takes a file out of the model.
+func (st *Stage) Remove(name string) error {
+	if err := checkPath(name); err != nil {
+		return err
+	}
+	st.files = slices.DeleteFunc(st.files, func(f File) bool { return f.Path == name })
+	return os.Remove(filepath.Join(st.Folder(), filepath.FromSlash(name)))
+}
+
 // Files lists what the model holds so far, for its manifest.
 func (st *Stage) Files() []File { return slices.Clone(st.files) }
 

@@ -76,6 +76,10 @@ func (p *program) pullHub(ctx context.Context, c *cli.Command, checks importer.C
 	if offline(c) {
 		return usagef("nothing is downloaded with -offline, or with HF_HUB_OFFLINE set: fetch pull %s needs the hub", ref)
 	}
+	quantize, err := p.quantization(c)
+	if err != nil {
+		return err
+	}
 	asJSON := c.Bool("json")
 	progress := p.renderer(asJSON)
 	say := p.sayAfter(progress)
@@ -90,7 +94,7 @@ func (p *program) pullHub(ctx context.Context, c *cli.Command, checks importer.C
 		Client: client, Store: p.store, Ref: ref, Again: c.Bool("again"), Progress: progress, Say: say,
 		Import: importer.Options{
 			Name: c.String("as"), Job: c.String("job"), Client: c.String("client"), Answer: c.String("answer"), Start: p.start(p.store.Root()),
-			Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, say), Checks: checks, KeepAdapter: c.Bool(keepAdapter), Convert: toGGUF,
+			Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, say), Checks: checks, KeepAdapter: c.Bool(keepAdapter), Convert: toGGUF, Quantize: quantize,
 		},
 	})
 	_ = progress.Close() // it shows nothing any more

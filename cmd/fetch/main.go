@@ -10,6 +10,7 @@ import (
 
 	"cubby/internal/interrupt"
 	"cubby/internal/load"
+	"cubby/internal/rounding"
 	"cubby/models"
 	"cubby/models/importer"
 
@@ -38,6 +39,7 @@ type program struct {
 	store          *models.Store
 	// start returns what runs the models that are being imported into a store.
 	start func(home string) importer.Starter
+	judge rounding.Judge // of -quantize auto
 }
 
 // command builds the command line. Flags may stand before or behind the
@@ -62,7 +64,7 @@ func (p *program) command() *cli.Command {
 				Flags: append(checkFlags(),
 					&cli.StringFlag{Name: "name", Usage: "`NAME` of the model in the store"},
 					&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when job_description.json is neither in the package nor beside it"},
-					clientFlag(), answerFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
+					clientFlag(), answerFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(), quantizeFlag(),
 				),
 				Action: p.importPackage, OnUsageError: usageFailed,
 			},
@@ -117,10 +119,15 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	quantize, err := p.quantization(c)
+	if err != nil {
+		return err
+	}
 	progress := p.renderer(false)
 	res, err := importer.Import(ctx, p.store, importer.Options{
 		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Client: c.String("client"), Answer: c.String("answer"), Start: p.start(p.store.Root()),
 		Base: c.String("base"), Bases: importer.HubCache{}, Remote: p.remoteBases(c, progress, p.sayAfter(progress)), Checks: checks, KeepAdapter: c.Bool(keepAdapter), Convert: toGGUF,
+		Quantize: quantize,
 	})
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {
@@ -128,6 +135,9 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	}
 	for _, w := range res.Warnings {
 		fmt.Fprintln(p.stderr, "warning:", w)
+	}
+	if err := p.judge.Write(p.stdout); err != nil {
+		return err
 	}
 	fmt.Fprintf(p.stdout, "installed %s: %d labels, %s, %s\n", res.Manifest.Name, len(res.Manifest.Labels), size(&res.Manifest), res.Digest)
 	if note := res.Manifest.Source.Note; note != "" {

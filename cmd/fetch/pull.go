@@ -12,6 +12,7 @@ import (
 	"cubby/internal/download"
 	"cubby/internal/hub"
 	"cubby/internal/pull"
+	"cubby/internal/rounding"
 	"cubby/models"
 
 	"github.com/urfave/cli/v3"
@@ -33,7 +34,7 @@ func (p *program) pullCommand() *cli.Command {
 func packageFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "job", Usage: "`FILE` with the labels, when the platform does not give job_description.json"},
-		clientFlag(), answerFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(),
+		clientFlag(), answerFlag(), baseFlag(), keepAdapterFlag(), offlineFlag(), quantizeFlag(),
 		&cli.StringFlag{Name: "files", Usage: "keep the files beside the package in `FOLDER`: job description, config, client, and test set and predictions where they cost nothing"},
 		&cli.BoolFlag{Name: "json", Usage: "print progress and result as lines of JSON"},
 	}
@@ -72,6 +73,10 @@ func (p *program) pulling(c *cli.Command) (o pull.Options, progress download.Ren
 	if err != nil {
 		return o, nil, err
 	}
+	quantize, err := p.quantization(c)
+	if err != nil {
+		return o, nil, err
+	}
 	a, err := newAccount(c)
 	if err != nil {
 		return o, nil, err
@@ -88,7 +93,7 @@ func (p *program) pulling(c *cli.Command) (o pull.Options, progress download.Ren
 	return pull.Options{
 		Client: client, Store: p.store, Job: c.String("job"), Prompt: c.String("client"), Answer: c.String("answer"), Base: c.String("base"),
 		Remote: p.remoteBases(c, progress, say), KeepAdapter: c.Bool(keepAdapter),
-		Files: c.String("files"), Start: p.start(p.store.Root()), Checks: checks, Convert: toGGUF, Progress: progress, Say: say,
+		Files: c.String("files"), Start: p.start(p.store.Root()), Checks: checks, Convert: toGGUF, Quantize: quantize, Progress: progress, Say: say,
 	}, progress, nil
 }
 
@@ -100,6 +105,9 @@ func (p *program) report(res pull.Result, asJSON bool) error {
 	if asJSON {
 		p.replayed(res.Replay, io.Discard)
 		return p.printJSON(pulledLine(res))
+	}
+	if err := p.judge.Write(p.stdout); err != nil {
+		return err
 	}
 	p.pulled(res)
 	return nil
@@ -199,6 +207,9 @@ type resultJSON struct {
 	Warnings []string    `json:"warnings,omitempty"`
 	Note     string      `json:"note,omitempty"`
 	Replay   any         `json:"replay,omitempty"`
+
+	Quantized *models.Quantized `json:"quantized,omitempty"`
+	Decision  *rounding.Report  `json:"quantization,omitempty"` // of -quantize auto
 	// Of an upgrade.
 	Previous       string   `json:"previous,omitempty"` // artifact
 	RollBack       string   `json:"roll_back,omitempty"`
@@ -212,7 +223,7 @@ func pulledLine(res pull.Result) resultJSON {
 	m := &res.Manifest
 	line := resultJSON{
 		Event: "installed", Name: m.Name, Artifact: res.Digest.String(), Model: res.Model.ID, Kind: m.Source.Kind, Labels: len(m.Labels),
-		Files: res.Files, Warnings: res.Warnings, Note: m.Source.Note,
+		Files: res.Files, Warnings: res.Warnings, Note: m.Source.Note, Quantized: m.Source.Quantized,
 	}
 	if res.Already {
 		line.Event = "already_installed"
@@ -229,4 +240,7 @@ func pulledLine(res pull.Result) resultJSON {
 	return line
 }
 
-func (p *program) printJSON(line resultJSON) error { return json.NewEncoder(p.stdout).Encode(line) }
+func (p *program) printJSON(line resultJSON) error {
+	line.Decision = p.judge.Decision()
+	return json.NewEncoder(p.stdout).Encode(line)
+}

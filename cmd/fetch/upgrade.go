@@ -9,6 +9,7 @@ import (
 	"cubby/internal/hub"
 	"cubby/internal/pull"
 	"cubby/models"
+	"cubby/models/importer"
 
 	"github.com/urfave/cli/v3"
 )
@@ -53,6 +54,9 @@ func (p *program) upgrade(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	o.Name, o.Model = name, c.Args().Get(1)
+	if m := list[0].Manifest; m != nil && !c.IsSet("quantize") {
+		o.Quantize.Scheme = importer.SchemeOf(*m)
+	}
 	u, err := pull.Upgrade(ctx, o)
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {
@@ -65,6 +69,9 @@ func (p *program) upgrade(ctx context.Context, c *cli.Command) error {
 		}
 		p.replayed(u.Replay, io.Discard)
 		return p.upgradedJSON(u)
+	}
+	if err := p.judge.Write(p.stdout); err != nil {
+		return err
 	}
 	p.upgraded(u)
 	return nil

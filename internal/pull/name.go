@@ -7,6 +7,7 @@ import (
 
 	"cubby/internal/platform"
 	"cubby/models"
+	"cubby/models/importer"
 )
 
 // The name of the downloaded tar is what a manifest tells of its source. It has
@@ -39,16 +40,16 @@ func sourceID(from string) (id string, ok bool) {
 // installed returns the model of the store that was made of a tar of that name; where
 // a name is wanted, a version of that name. A damaged one does not count.
 func (p *puller) installed(from string) (*models.Entry, error) {
-	return installed(p.Store, p.Name, from)
+	return installed(p.Store, p.Name, from, p.Quantize)
 }
 
-func installed(store *models.Store, name, from string) (*models.Entry, error) {
+func installed(store *models.Store, name, from string, q importer.Quantization) (*models.Entry, error) {
 	entries, err := store.List()
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries { // what a name points to comes before its other versions
-		if e.Err != nil || e.Manifest.Source.From != from || e.Name == "" && name == "" || name != "" && e.Called() != name {
+		if e.Err != nil || e.Manifest.Source.From != from || e.Name == "" && name == "" || name != "" && e.Called() != name || !q.Done(*e.Manifest) {
 			continue
 		}
 		m, err := store.Open(e.Digest.String())

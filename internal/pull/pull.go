@@ -34,8 +34,9 @@ type Options struct {
 	Again  bool             // although it is installed, and from the first byte
 	Start  importer.Starter // runs the model that is being imported
 
-	Checks  importer.Checks    // how the model is held against the platform's figures
-	Convert importer.Converter // of weights that no engine reads as they are
+	Checks   importer.Checks    // how the model is held against the platform's figures
+	Convert  importer.Converter // of weights that no engine reads as they are
+	Quantize importer.Quantization
 
 	KeepAdapter bool // beside its base, and not merged
 
@@ -196,7 +197,7 @@ func (p *puller) install(ctx context.Context, name, from string) error {
 		return stored(err)
 	}
 	res, err := importer.Import(ctx, view, importer.Options{
-		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Answer: p.Answer, Start: p.Start, Checks: p.Checks, Convert: p.Convert,
+		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Answer: p.Answer, Start: p.Start, Checks: p.Checks, Convert: p.Convert, Quantize: p.Quantize,
 		Base: p.Base, Bases: importer.HubCache{}, Remote: p.Remote, KeepAdapter: p.KeepAdapter,
 	})
 	if err == nil {

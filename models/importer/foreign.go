@@ -32,9 +32,9 @@ func (c *conversion) note() string {
 }
 
 // foreign decides whether a form's weights are converted: safetensors that the
-// native engine does not know.
-func (p *pack) foreign(f *form, convert Converter) error {
-	if f.kind != models.Merged || convert == nil {
+// native engine does not know, or that are quantized.
+func (p *pack) foreign(f *form, o Options) error {
+	if f.kind != models.Merged || o.Convert == nil {
 		return nil
 	}
 	dir := path.Dir(f.weights)
@@ -44,10 +44,10 @@ func (p *pack) foreign(f *form, convert Converter) error {
 	} else {
 		config, err = p.read(path.Join(dir, configName), maxJSON)
 	}
-	if err != nil || !checkpoint.HFForeign(config) {
+	if err != nil || o.Quantize.Scheme == "" && !checkpoint.HFForeign(config) {
 		return err
 	}
-	f.conversion = &conversion{convert: convert}
+	f.conversion = &conversion{convert: o.Convert}
 	f.weights = path.Join(dir, ggufName)
 	if f.merging == nil {
 		f.keep = nil // all that matters of it is in the GGUF file

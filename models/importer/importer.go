@@ -41,9 +41,11 @@ type Options struct {
 	Base   string
 	Bases  Bases
 	Remote Bases
-	// Convert makes safetensors of families that the native engine does not run, and
-	// of a base that an adapter is kept beside, into GGUF. Nil keeps them as they are, and only an engine that reads them can start.
-	Convert Converter
+	// Convert makes safetensors of families that the native engine does not run, those
+	// that are quantized, and a base that an adapter is kept beside into GGUF. Nil keeps
+	// them as they are, and only an engine that reads them can start.
+	Convert  Converter
+	Quantize Quantization
 	// KeepAdapter keeps the adapter of the package beside its base, for the engine
 	// llama, and does not merge it. Base may then be a GGUF file.
 	KeepAdapter bool
@@ -108,7 +110,8 @@ type work struct {
 	player
 	// pristine: a model folder whose manifest is the one that its name promises.
 	pristine bool
-	writing  *writing // of a model that writes its answers, in a package
+	writing  *writing  // of a model that writes its answers, in a package
+	rounding *rounding // nil where the weights stay
 	played   *Replay
 }
 
@@ -124,7 +127,9 @@ func assemble(ctx context.Context, stage *models.Stage, o Options) (w *work, err
 	}
 	w = &work{player: player{Options: o}}
 	var m models.Manifest
-	if carried {
+	if carried && o.Quantize.Scheme != "" {
+		err = errors.New("a model folder is taken as it is: quantize the package that it was made from")
+	} else if carried {
 		m, err = p.modelFolder(ctx, dir, o)
 		if err == nil {
 			w.sources, p.warnings, err = folderSources(o, m, stage.Folder())
@@ -138,7 +143,7 @@ func assemble(ctx context.Context, stage *models.Stage, o Options) (w *work, err
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Path, err)
 	}
-	w.manifest, w.pristine, w.warnings, w.otherBase, w.writing = &m, p.pristine, p.warnings, p.otherBase, p.writing
+	w.manifest, w.pristine, w.warnings, w.otherBase, w.writing, w.rounding = &m, p.pristine, p.warnings, p.otherBase, p.writing, p.rounding
 	if !w.keepsReplay() {
 		m.Replay = nil
 	}
@@ -181,7 +186,7 @@ func (p *pack) build(ctx context.Context, o Options) (m models.Manifest, err err
 	} else if o.Base != "" {
 		p.warn("the package holds whole weights: the base %s is not used", o.Base)
 	}
-	if err := p.foreign(&f, o.Convert); err != nil {
+	if err := p.foreign(&f, o); err != nil {
 		return m, err
 	}
 	m = models.Manifest{
@@ -194,6 +199,9 @@ func (p *pack) build(ctx context.Context, o Options) (m models.Manifest, err err
 		m.Adapter = keptAdapter
 	}
 	if m.Labels, err = p.labels(f, o.Job); err != nil {
+		return m, err
+	}
+	if p.rounding, err = p.toRound(f, m.Labels, o); err != nil {
 		return m, err
 	}
 	if f.kind == models.SequenceClassifier {
@@ -326,6 +334,9 @@ func (p *pack) keepWeights(ctx context.Context, f form) error {
 // that cannot be served, asks it how it writes its answers, records or checks the
 // canary and replays the test set.
 func (w *work) probe(ctx context.Context, stage *models.Stage) error {
+	if err := w.rounding.toScheme(ctx, w.manifest); err != nil {
+		return err
+	}
 	running, err := w.begin(stage)
 	if err != nil {
 		return err
@@ -335,6 +346,9 @@ func (w *work) probe(ctx context.Context, stage *models.Stage) error {
 		return nil
 	}
 	if running, err = w.settle(ctx, stage, running); err != nil {
+		return err
+	}
+	if running, err = w.choose(ctx, stage, running); err != nil {
 		return err
 	}
 	err = w.canary(ctx, running)

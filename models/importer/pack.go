@@ -33,7 +33,8 @@ type pack struct {
 	tests     *TestSet // once it was read
 	otherBase string   // that the package names, where it was merged into another
 	warnings  []string
-	writing   *writing // of a model that writes its answers
+	writing   *writing  // of a model that writes its answers
+	rounding  *rounding // nil where the weights stay
 }
 
 func (p *pack) warn(format string, args ...any) {

@@ -188,19 +188,27 @@ func (pl *player) match() {
 		texts[i] = r.Text
 	}
 	at, _ := predictions.Match(texts, pl.platform)
-	most := pl.Options.Rows
+	var rows []Row
+	for i, from := range evenly(len(pl.rows), pl.Options.Rows) {
+		rows, at[i] = append(rows, pl.rows[from]), at[from]
+	}
+	pl.rows, pl.at = rows, at[:len(rows)]
+}
+
+// evenly picks at most so many of n rows, evenly spread: 0 stands for
+// DefaultReplayRows, and what is less for all.
+func evenly(n, most int) []int {
 	if most == 0 {
 		most = DefaultReplayRows
 	}
-	if n := len(pl.rows); most > 0 && n > most {
-		var rows []Row
-		for i := range most {
-			from := i * n / most
-			rows, at[i] = append(rows, pl.rows[from]), at[from]
-		}
-		pl.rows, at = rows, at[:most]
+	if most < 0 || most > n {
+		most = n
 	}
-	pl.at = at
+	list := make([]int, most)
+	for i := range list {
+		list[i] = i * n / most
+	}
+	return list
 }
 
 // ask has every row answered.
