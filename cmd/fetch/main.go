@@ -143,7 +143,7 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	if note := res.Manifest.Source.Note; note != "" {
 		fmt.Fprintln(p.stdout, "note:", note)
 	}
-	p.replayed(res.Replay, p.stdout)
+	p.replayed(res.Replay, res.Manifest.Replay, p.stdout)
 	return nil
 }
 

@@ -103,7 +103,7 @@ func (p *program) report(res pull.Result, asJSON bool) error {
 		fmt.Fprintln(p.stderr, "warning:", w)
 	}
 	if asJSON {
-		p.replayed(res.Replay, io.Discard)
+		p.replayed(res.Replay, res.Manifest.Replay, io.Discard)
 		return p.printJSON(pulledLine(res))
 	}
 	if err := p.judge.Write(p.stdout); err != nil {
@@ -178,12 +178,7 @@ func (p *program) pulled(res pull.Result) {
 			fmt.Fprintln(p.stdout, "note:", m.Source.Note)
 		}
 	}
-	switch {
-	case res.Replay != nil:
-		p.replayed(res.Replay, p.stdout)
-	case m.Replay != nil:
-		fmt.Fprintln(p.stdout, replayLine(m.Replay))
-	}
+	p.replayed(res.Replay, m.Replay, p.stdout)
 	for _, f := range res.Files {
 		fmt.Fprintln(p.stdout, "kept", f)
 	}

@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,6 +18,7 @@ import (
 	"cubby/internal/platform/localplatform"
 	"cubby/internal/testenv"
 	"cubby/models"
+	"cubby/models/importer"
 )
 
 // pulling is a platform, a store, and the program between them.
@@ -126,7 +130,7 @@ func TestPullPackages(t *testing.T) {
 				continue // each era and nearly each shape once
 			}
 			t.Run(string(era)+"/"+shape, func(t *testing.T) {
-				p := newPulling(t, localplatform.Options{Packages: only(t, task), Era: era, Shapes: []string{shape}}, nil)
+				p := newPulling(t, localplatform.Options{Packages: measured(t, task, shape), Era: era, Shapes: []string{shape}}, nil)
 				args := []string{"pull", p.platform.Models()[0].ID, "-as", "banking"}
 				if era == localplatform.Both {
 					args[1] = p.platform.Models()[0].Training
@@ -139,8 +143,10 @@ func TestPullPackages(t *testing.T) {
 					p.want(exitFailure, "", "name the file with -job", args...)
 					args = append(args, "-job", filepath.Join(task, "job_description.json"))
 				}
-				p.want(exitOK, "installed banking: 8 labels", "", args...)
+				stdout := p.want(exitOK, "installed banking: 8 labels", "", args...)
 				p.whole("banking")
+				line := regexp.MustCompile(`(?m)^replay: .*; 96 rows, in .* s$`).FindString(stdout)
+				t.Log(line)
 				p.want(exitOK, "is installed already", "", args...)
 				p.whole("banking")
 				m, err := p.store.Open("banking")
@@ -149,6 +155,18 @@ func TestPullPackages(t *testing.T) {
 				}
 				if m.Manifest.Canary == nil {
 					t.Error("no canary was recorded")
+				}
+				if r := m.Manifest.Replay; r == nil || r.Matched != 96 || r.Share() < importer.WantedShare || r.Outside > 0 || line == "" {
+					t.Errorf("replayed %+v; printed %q", r, line)
+				}
+				_, train := m.Manifest.DataFile("train.jsonl")
+				if f, ok := m.Manifest.TestSet(); ok != train || ok != (era == localplatform.Datasets) {
+					t.Errorf("the test set kept is %+v", f)
+				}
+				for _, request := range p.platform.Requests() {
+					if strings.Contains(request, "/training-datasets/") {
+						t.Errorf("%s costs a credit", request)
+					}
 				}
 				r, err := load.Opened(m, load.Options{Engine: load.Native})
 				if err != nil {
@@ -170,6 +188,38 @@ func TestPullPackages(t *testing.T) {
 			})
 		}
 	}
+}
+
+// measured is a folder of packages with one task, and with the predictions of the model
+// of that shape: a classifier's are not those of the task's other models.
+func measured(t *testing.T, task, shape string) string {
+	if shape != "seqcls" {
+		return only(t, task)
+	}
+	var golden struct {
+		Pred []string `json:"pred"`
+	}
+	data, err := os.ReadFile(filepath.Join(testenv.Shared(t), "models", filepath.Base(task), "seqcls", "golden.json"))
+	if err := errors.Join(err, json.Unmarshal(data, &golden)); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := load.ReadRows(filepath.Join(task, "test.jsonl"))
+	if err != nil || len(rows) != len(golden.Pred) {
+		t.Fatal(len(rows), err)
+	}
+	copied := filepath.Join(t.TempDir(), filepath.Base(task))
+	var predictions bytes.Buffer
+	for i, r := range rows {
+		err = errors.Join(err, json.NewEncoder(&predictions).Encode(map[string]any{"question": r.Text, "answer": r.Answer, "prediction": golden.Pred[i], "context": nil}))
+	}
+	err = errors.Join(err, os.Mkdir(copied, 0o755), os.WriteFile(filepath.Join(copied, "predictions.jsonl"), predictions.Bytes(), 0o644))
+	for _, name := range []string{"seqcls.tar", "job_description.json", "config.yaml", "metrics.json", "test.jsonl", "train.jsonl"} {
+		err = errors.Join(err, os.Symlink(filepath.Join(task, name), filepath.Join(copied, name)))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(copied)
 }
 
 // only is a folder of packages with one task.

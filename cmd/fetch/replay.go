@@ -70,10 +70,13 @@ func (p *program) replaying() func(done, total int) {
 	}
 }
 
-// replayed prints what replaying found: a line, and on the standard error output
-// what is wrong.
-func (p *program) replayed(r *importer.Replay, line io.Writer) {
+// replayed prints what replaying found, now or when the model was first imported: a
+// line, and on the standard error output what is wrong.
+func (p *program) replayed(r *importer.Replay, kept *models.Replay, line io.Writer) {
 	if r == nil {
+		if kept != nil {
+			fmt.Fprintln(line, replayLine(kept))
+		}
 		return
 	}
 	fmt.Fprintf(line, "%s, in %.1f s\n", replayLine(&r.Replay), r.Seconds)

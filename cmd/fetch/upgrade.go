@@ -67,7 +67,7 @@ func (p *program) upgrade(ctx context.Context, c *cli.Command) error {
 		for _, w := range u.Warnings {
 			fmt.Fprintln(p.stderr, "warning:", w)
 		}
-		p.replayed(u.Replay, io.Discard)
+		p.replayed(u.Replay, u.Manifest.Replay, io.Discard)
 		return p.upgradedJSON(u)
 	}
 	if err := p.judge.Write(p.stdout); err != nil {
@@ -102,9 +102,7 @@ func (p *program) upgraded(u pull.Upgraded) {
 	if u.Accuracy != nil {
 		fmt.Fprintf(p.stdout, "accuracy on the platform: %.3f%s\n", *u.Accuracy, accuracyBefore(u))
 	}
-	if u.Replay != nil {
-		p.replayed(u.Replay, p.stdout)
-	}
+	p.replayed(u.Replay, u.Manifest.Replay, p.stdout)
 	for _, f := range u.Files {
 		fmt.Fprintln(p.stdout, "kept", f)
 	}

@@ -37,7 +37,7 @@ func (c Choice) Has(base string) bool {
 
 // wanted are the small files that make a model, or come with it, and the most bytes
 // that they may have: what a tokenizer needs, what the prompt and the labels are
-// read from, and the terms.
+// read from, the terms, and what the model was tested on.
 var wanted = []struct {
 	name  *regexp.Regexp
 	limit int64
@@ -47,6 +47,7 @@ var wanted = []struct {
 	{regexp.MustCompile(`^(model_client\.py|chat_template\.jinja|config\.yaml|Modelfile)$`), 4 << 20},
 	{regexp.MustCompile(`^(README\.md|NOTICE(\.txt|\.md)?|([A-Z]+_)?LICENSE(\.txt|\.md)?)$`), 4 << 20},
 	{regexp.MustCompile(`^model\.safetensors\.index\.json$`), 16 << 20},
+	{regexp.MustCompile(`^(test\.(jsonl|csv)|predictions\.jsonl|metrics\.json)$`), 64 << 20},
 }
 
 func isWanted(f File) bool {

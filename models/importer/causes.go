@@ -34,7 +34,7 @@ func (pl *player) see(row predictions.Row, said predictions.Said, truth int) {
 		s.turns++
 	}
 	switch system := strings.TrimSpace(row.System); {
-	case system != "" && !strings.Contains(m.Prompt.Prefix, system):
+	case system != "" && !pl.sends(system):
 		if s.otherPrompt == 0 {
 			s.lineOfPrompt = row.Line
 		}
@@ -48,6 +48,15 @@ func (pl *player) see(row predictions.Row, said predictions.Said, truth int) {
 		}
 		s.otherForm++
 	}
+}
+
+// sends reports whether the system message is the model's here: the client's, or where
+// that cannot be read a part of the prompt.
+func (pl *player) sends(system string) bool {
+	if asked, _ := pl.client.lead(); asked {
+		return strings.TrimSpace(pl.client.Lead[0].Content) == system
+	}
+	return strings.Contains(pl.manifest.Prompt.Prefix, system)
 }
 
 // lead says whether a system message is sent, and how many messages of examples.
@@ -75,12 +84,12 @@ func (pl *player) causes() []string {
 	add(s.otherForm > 0, "answer form: the platform's model wrote %s in %d of %d rows (line %d of the predictions), and is asked here for %s", formName(s.form), s.otherForm, r.Matched, s.lineOfForm, formName(pl.manifest.Answer.Form))
 	add(s.reasoned > 0, "answer form: the platform's model reasoned before it answered in %d of %d rows; here it answers at once", s.reasoned, r.Matched)
 	add(pl.otherBase != "", "wrong base: the adapter is of the base model %s, and its weights are from another", pl.otherBase)
-	add(pl.coarse != "", "quantisation: most weights are stored as %s, coarser than Q8_0", pl.coarse)
 	add(s.cut > 0, "length: %d of the texts that differ were cut, because they do not fit the model's context", s.cut)
 	add(r.Failed > 0, "%d texts could not be answered", r.Failed)
 	add(r.Outside > 0, "%d of the platform's answers are no label of the model, which it can never give here", r.Outside)
 	add(s.unknown > 0, "labels: %d rows of the test set have a label that the model does not", s.unknown)
 	add(len(r.Unmatched) > 0, "%d rows of the test set have no prediction (first line %d): they may be of another training", r.Rows-r.Matched, firstOf(r.Unmatched))
+	add(pl.coarse != "" && (r.Matched == 0 && r.PlatformAccuracy != nil || r.Agree+r.Outside < r.Matched), "quantisation: most weights are stored as %s, coarser than Q8_0", pl.coarse)
 	add(len(list) == 0, "nothing that was looked at explains it: neither prompt, answer form, base, quantisation nor length; the weights may be those of another training")
 	return list
 }

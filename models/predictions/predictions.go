@@ -242,6 +242,9 @@ func Match(texts []string, rows []Row) (at []int, unused int) {
 
 // Unwrap takes off what a client puts around a text, where it is there.
 func Unwrap(text, before, after string) string {
+	if strings.TrimSpace(before+after) == "" {
+		return text
+	}
 	inner, ok := strings.CutPrefix(strings.TrimLeft(text, spaces), strings.TrimLeft(before, spaces))
 	if !ok {
 		return text
