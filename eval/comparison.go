@@ -13,8 +13,6 @@ type Contestant struct {
 	Source  string   `json:"source"` // what answered, in words
 	Report  *Report  `json:"report"`
 	Answers []Answer `json:"-"` // in the order of the comparison's labels
-	// Cost is that of 1,000 rows, in the currency of the price; nil without a price.
-	Cost *float64 `json:"cost_per_1000"`
 }
 
 // Pairing is a contest of two contestants of a comparison.

@@ -12,6 +12,8 @@ type Timing struct {
 	Seconds       float64  `json:"seconds"` // in calls of the classifier
 	RowsPerSecond float64  `json:"rows_per_second"`
 	Latency       *Latency `json:"latency"` // nil where no text went alone
+	// Cost is that of 1,000 rows, in the currency of the price; nil without a price.
+	Cost *float64 `json:"cost_per_1000"`
 }
 
 // Latency has nearest-rank percentiles of the times of single texts, in milliseconds.

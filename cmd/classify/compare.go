@@ -38,7 +38,7 @@ type compareRun struct {
 	prices      map[string]price
 	set         *labels.Set // of the first contestant
 	list        []eval.Contestant
-	fromCache   []string
+	notes       []string
 }
 
 // compare runs several classifiers on the labelled rows of -data.
@@ -112,15 +112,12 @@ func (r *compareRun) prepare(contestants []contestant) error {
 		r.program.train = r.ownTrain(contestants)
 	}
 	if r.program.train != "" {
-		in, err := rows.Open(r.program.train, r.stdin, rows.Labeled)
-		if err != nil {
+		if r.train, err = r.trainRows(r.program.train); err != nil {
 			return err
 		}
-		train, err := in.ReadAll()
-		if err := errors.Join(err, in.Close()); err != nil {
-			return err
+		if seen := trainedOn(r.rows, r.train); seen != "" {
+			r.notes = append(r.notes, seen)
 		}
-		r.train = evalRows(train)
 	} else if r.shots > 0 {
 		return usagef("-shots takes examples from -train FILE, which is missing")
 	}
@@ -137,7 +134,7 @@ func (r *compareRun) prepare(contestants []contestant) error {
 // ownTrain is the training file of the first model that has one with it.
 func (r *compareRun) ownTrain(contestants []contestant) string {
 	for _, c := range contestants {
-		if c.kind != onServer && c.kind != fromFile && c.kind != load.Chat {
+		if !slices.Contains([]string{onServer, fromFile, fromLabels, load.Chat}, c.kind) {
 			if file := r.ownFile(c.what, "train.jsonl", "train.csv"); file != "" {
 				return file
 			}
@@ -161,8 +158,11 @@ func (r *compareRun) readTask() error {
 
 // enter lets a contestant answer the rows.
 func (r *compareRun) enter(ctx context.Context, c contestant) (err error) {
-	if c.kind == fromFile {
+	switch c.kind {
+	case fromFile:
 		return r.enterFile(c)
+	case fromLabels:
+		return r.enterLabels(c)
 	}
 	r.task.shots = nil
 	if r.task.labels != nil {
@@ -191,7 +191,7 @@ func (r *compareRun) enter(ctx context.Context, c contestant) (err error) {
 		spent = o.cached.Spent()
 		report.Timing = eval.NewTiming(spent.Times)
 		if spent.FromCache > 0 {
-			r.fromCache = append(r.fromCache, fmt.Sprintf("%s: %d of %d answers are from %s, with the times they took when they were given", c.name, spent.FromCache, len(r.rows), r.cache))
+			r.notes = append(r.notes, fmt.Sprintf("%s: %d of %d answers are from %s, with the times they took when they were given", c.name, spent.FromCache, len(r.rows), r.cache))
 		}
 	}
 	return r.add(c.name, report, f.Labels, answers, spent)
@@ -215,6 +215,24 @@ func (r *compareRun) enterFile(c contestant) error {
 	return r.add(c.name, report, p.Set, p.Answers, target.Spent{})
 }
 
+// enterLabels takes the answers of a file of labels.
+func (r *compareRun) enterLabels(c contestant) error {
+	set := r.task.labels
+	if set == nil {
+		return errors.New("it is not known which labels there are: name a model before it, or give -engine-job")
+	}
+	answers, err := readAnswers(c.what, set, r.rows)
+	if err != nil {
+		return err
+	}
+	report, err := eval.Measure(set, r.rows, answers)
+	if err != nil {
+		return err
+	}
+	report.Model = filepath.Base(c.what)
+	return r.add(c.name, report, set, answers, target.Spent{})
+}
+
 // add enters answers into the table, in the order of the first contestant's labels.
 func (r *compareRun) add(name string, report *eval.Report, set *labels.Set, answers []eval.Answer, spent target.Spent) error {
 	if r.set == nil {
@@ -227,7 +245,7 @@ func (r *compareRun) add(name string, report *eval.Report, set *labels.Set, answ
 	report.Dataset = eval.DatasetDigest(r.rows)
 	x := eval.Contestant{Name: name, Source: strings.TrimSpace(report.Engine + " " + report.Model), Report: report, Answers: answers}
 	if p, ok := r.prices[name]; ok {
-		x.Cost = p.of(report, spent)
+		report.Cost = p.of(report, spent)
 	}
 	r.list = append(r.list, x)
 	return nil
@@ -235,7 +253,7 @@ func (r *compareRun) add(name string, report *eval.Report, set *labels.Set, answ
 
 // conclude adds the baseline and compares.
 func (r *compareRun) conclude(ctx context.Context) (*eval.Comparison, error) {
-	warnings := r.fromCache
+	warnings := r.notes
 	if r.program.train == "" {
 		warnings = append(warnings, "there is no baseline: without one, nobody knows how hard the rows are; give the training rows with -train")
 	} else if err := r.enterBaseline(ctx); err != nil {
@@ -286,8 +304,8 @@ func comparisonText(c *eval.Comparison) string {
 		if l := x.Report.Latency; l != nil {
 			p50, p95 = fmt.Sprintf("%.1f", l.P50), fmt.Sprintf("%.1f", l.P95)
 		}
-		if x.Cost != nil {
-			cost = fmt.Sprintf("%.4f", *x.Cost)
+		if x.Report.Cost != nil {
+			cost = fmt.Sprintf("%.4f", *x.Report.Cost)
 		}
 		rate := ""
 		if x.Report.RowsPerSecond > 0 {

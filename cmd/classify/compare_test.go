@@ -89,7 +89,6 @@ func TestCompareWithChat(t *testing.T) {
 				Accuracy float64
 				eval.Timing
 			}
-			Cost *float64 `json:"cost_per_1000"`
 		}
 		Pairings []struct{ Verdict string }
 		Warnings []string
@@ -108,11 +107,11 @@ func TestCompareWithChat(t *testing.T) {
 		t.Fatalf("%+v", first)
 	}
 	slm, llm, again := first.Contestants[0], first.Contestants[1], second.Contestants[1]
-	if slm.Report.Accuracy <= llm.Report.Accuracy || llm.Cost == nil || *llm.Cost <= 0 || llm.Report.Latency == nil {
+	if slm.Report.Accuracy <= llm.Report.Accuracy || llm.Report.Cost == nil || *llm.Report.Cost <= 0 || llm.Report.Latency == nil {
 		t.Errorf("%+v\n%+v", slm.Report, llm.Report)
 	}
-	if again.Report.Accuracy != llm.Report.Accuracy || *again.Cost != *llm.Cost || !strings.Contains(strings.Join(second.Warnings, "\n"), "llm: 12 of 12 answers are from") {
-		t.Errorf("%+v cost %v, at first %v: %q", again.Report, *again.Cost, *llm.Cost, second.Warnings)
+	if again.Report.Accuracy != llm.Report.Accuracy || *again.Report.Cost != *llm.Report.Cost || !strings.Contains(strings.Join(second.Warnings, "\n"), "llm: 12 of 12 answers are from") {
+		t.Errorf("%+v cost %v, at first %v: %q", again.Report, *again.Report.Cost, *llm.Report.Cost, second.Warnings)
 	}
 	for _, p := range first.Pairings {
 		t.Log(p.Verdict)

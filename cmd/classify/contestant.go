@@ -26,6 +26,8 @@ const contestantHelp = `A CONTESTANT is [LABEL=]WHAT, and WHAT one of
   server:URL#NAME               a model of a classify-server
   chat:URL#NAME                 a chat model behind OpenAI's protocol: hosted, vLLM, llama-server, Ollama
   FILE.jsonl                    what classify eval -predictions has kept
+  FILE.csv                      labels without probabilities: a column answer, prediction or label, in the
+                                order of the rows or with a column row (from 0) or line
 
 A chat model is told the task of -engine-job, or the labels of the first contestant, and
 -shots examples of -train. CUBBY_ENGINE_KEY has its key, or CUBBY_ENGINE_KEY_LABEL that
@@ -42,8 +44,8 @@ type contestant struct {
 
 const (
 	onServer   = "server"
-	fromFile   = "file"
-	predictive = ".jsonl"
+	fromFile   = "file" // of predictions
+	fromLabels = "labels"
 )
 
 // parseContestant reads [LABEL=]WHAT.
@@ -60,8 +62,10 @@ func parseContestant(given string) (contestant, error) {
 		return c, usagef("contestant %q names nothing", given)
 	case c.kind == onServer || c.kind == load.Chat:
 		c.what, c.model, _ = strings.Cut(c.what, "#")
-	case c.kind == "" && filepath.Ext(c.what) == predictive:
+	case c.kind == "" && filepath.Ext(c.what) == ".jsonl":
 		c.kind = fromFile
+	case c.kind == "" && filepath.Ext(c.what) == ".csv":
+		c.kind = fromLabels
 	}
 	return c, nil
 }

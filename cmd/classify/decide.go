@@ -117,6 +117,9 @@ func (p *program) answerForModel(ctx context.Context, command string) (a answere
 	if _, err := eval.Truth(a.set, a.rows); err != nil {
 		return a, fmt.Errorf("%s: %w", p.data, err)
 	}
+	if err := p.warnTrainedOn(a.rows); err != nil {
+		return a, err
+	}
 	a.answers, err = eval.Answers(ctx, t, a.set, a.rows, eval.Options{Progress: p.progress()})
 	if err != nil {
 		return a, err

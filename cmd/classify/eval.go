@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
 	"cubby/eval"
 	"cubby/internal/rows"
+	"cubby/internal/target"
 )
 
 func (p *program) evalFlags() []cli.Flag {
@@ -19,6 +21,7 @@ func (p *program) evalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "predictions", Usage: "keep every answer in `FILE`, as lines of JSON; the same command goes on with a file that is not whole", TakesFile: true, Local: true, Destination: &p.predictions},
 		&cli.StringSliceFlag{Name: "report", Usage: "write a report to `FILE`: a page where its name ends in .html, Markdown in .md, all figures in .json; may be repeated", TakesFile: true, Local: true, Destination: &p.reports},
 		&cli.BoolFlag{Name: "texts", Usage: "show texts in -report and -json", Local: true, Destination: &p.texts},
+		&cli.StringFlag{Name: "price", Usage: "what the machine costs, as `PRICE/h`: the report tells the cost of 1,000 rows", Local: true, Destination: &p.hourly},
 		&cli.StringFlag{Name: "platform", Usage: "write the figures to `FILE` in the form of distil labs' platform", TakesFile: true, Local: true, Destination: &p.platform},
 	}
 }
@@ -38,9 +41,21 @@ func (p *program) eval(ctx context.Context, args []string) error {
 	if err := p.checkReports(); err != nil {
 		return err
 	}
+	var cost price
+	if p.hourly != "" {
+		if _, cost, err = parsePrice("this=" + p.hourly); err != nil || cost.hour == 0 {
+			return usagef("-price %q: expected PRICE/h", p.hourly)
+		}
+	}
+	if err := p.warnTrainedOn(evalRows(list)); err != nil {
+		return err
+	}
 	report, err := p.evaluate(ctx, evalRows(list))
 	if err != nil {
 		return err
+	}
+	if p.hourly != "" {
+		report.Cost = cost.of(report, target.Spent{})
 	}
 	if p.texts {
 		report.ShowTexts(evalRows(list))
@@ -94,6 +109,42 @@ func (p *program) evaluate(ctx context.Context, list []eval.Row) (report *eval.R
 	report.Model, report.Artifact, report.Scoring = header.Model, header.Artifact, header.Scoring
 	report.Engine, report.Dataset = header.Engine, header.Dataset
 	return report, nil
+}
+
+// trainRows reads a file of training rows.
+func (p *program) trainRows(file string) ([]eval.Row, error) {
+	in, err := rows.Open(file, p.stdin, rows.Labeled)
+	if err != nil {
+		return nil, err
+	}
+	list, err := in.ReadAll()
+	return evalRows(list), errors.Join(err, in.Close())
+}
+
+// trainedOn says which rows the model has been trained on; empty for none.
+func trainedOn(list, train []eval.Row) string {
+	lines := eval.Overlap(list, train)
+	if len(lines) == 0 {
+		return ""
+	}
+	shown := strings.Trim(fmt.Sprint(lines[:min(len(lines), maxListed)]), "[]")
+	return fmt.Sprintf("%d of %d texts are among the training rows, which flatters: lines %s", len(lines), len(list), strings.ReplaceAll(shown, " ", ", "))
+}
+
+// warnTrainedOn tells of rows that are among those that came with the model.
+func (p *program) warnTrainedOn(list []eval.Row) error {
+	file := p.ownFile(p.model, "train.jsonl", "train.csv")
+	if file == "" {
+		return nil
+	}
+	train, err := p.trainRows(file)
+	if err != nil {
+		return err
+	}
+	if seen := trainedOn(list, train); seen != "" {
+		fmt.Fprintln(p.stderr, "warning:", seen)
+	}
+	return nil
 }
 
 func evalRows(list []rows.Row) []eval.Row {

@@ -42,6 +42,7 @@ type program struct {
 	predictions, platform string // eval
 	reports               []string
 	texts                 bool
+	hourly                string // price
 	commandLine           string
 
 	maxError, confidence float64 // policy

@@ -72,6 +72,9 @@ func summary(r *eval.Report) string {
 		speed += fmt.Sprintf("; one text alone %.1f ms (median), %.1f ms (95 of 100)", l.P50, l.P95)
 	}
 	t.add("speed", speed)
+	if r.Cost != nil {
+		t.add("cost", fmt.Sprintf("%.4f for 1,000 rows", *r.Cost))
+	}
 	return t.String()
 }
 
