@@ -1,43 +1,69 @@
 package eval
 
 import (
+	"encoding/json"
 	"math"
+	"os"
 	"testing"
 )
 
-// The p-values are those of scipy 1.17.1: binomtest(min(b, c), b + c).pvalue, and that
-// less binom.pmf(min(b, c), b + c, 0.5).
-func TestMcNemar(t *testing.T) {
-	for _, c := range []struct {
-		onlyA, onlyB      int
-		exact, mid, below float64
-	}{
-		{0, 0, 1, 1, 1},
-		{3, 3, 1, 0.84375, 0.65625},
-		{5, 0, 0.0625, 0.03125, 0.03125},
-		{0, 5, 0.0625, 0.03125, 1},
-		{9, 2, 0.06542968750000003, 0.03857421875000003, 0.03271484375000001},
-		{40, 61, 0.046044066929342785, 0.0370667674386, 0.9859552660261109},
-		{400, 500, 0.0009564441369189373, 0.0008541955361977088, 0.9996240265322618},
-	} {
-		m := NewMcNemar(c.onlyA, c.onlyB)
-		for name, pair := range map[string][2]float64{"exact": {m.Exact, c.exact}, "mid-p": {m.MidP, c.mid}, "one-sided": {m.OneSided(), c.below}} {
-			if math.Abs(pair[0]-pair[1]) > 1e-10 {
-				t.Errorf("%d and %d: %s %.12g, want %.12g", c.onlyA, c.onlyB, name, pair[0], pair[1])
-			}
+// TestStatistics compares with scipy and statsmodels: see testdata/statistics.py. The
+// tolerance is relative, for tails near 0.
+func TestStatistics(t *testing.T) {
+	raw, err := os.ReadFile("testdata/statistics.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct {
+		McNemar []struct {
+			OnlyA    int `json:"only_a"`
+			OnlyB    int `json:"only_b"`
+			Exact    float64
+			Mid      float64
+			OneSided float64 `json:"one_sided"`
+		}
+		Holm   []struct{ P, Corrected []float64 }
+		Wilson []struct {
+			Hits, Rows int
+			Interval   [2]float64
+		}
+		ClopperPearson []struct {
+			Errors, Rows int
+			Upper        float64
+		} `json:"clopper_pearson"`
+	}
+	if err := json.Unmarshal(raw, &golden); err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	check := func(what string, got, want float64) {
+		t.Helper()
+		checked++
+		if math.Abs(got-want) > 1e-9*math.Max(want, 1e-3) {
+			t.Errorf("%s: %.12g, want %.12g", what, got, want)
 		}
 	}
-}
-
-func TestHolm(t *testing.T) {
-	got := Holm([]float64{0.01, 0.04, 0.03, 0.005})
-	for i, want := range []float64{0.03, 0.06, 0.06, 0.02} {
-		if !near(got[i], want) {
-			t.Errorf("%v", got)
+	for _, c := range golden.McNemar {
+		m := NewMcNemar(c.OnlyA, c.OnlyB)
+		check("exact", m.Exact, c.Exact)
+		check("mid-p", m.MidP, c.Mid)
+		check("one-sided", m.OneSided(), c.OneSided)
+	}
+	for _, c := range golden.Holm {
+		for i, p := range Holm(c.P) {
+			check("Holm", p, c.Corrected[i])
 		}
 	}
-	if one := Holm([]float64{0.7, 0.8}); one[0] != 1 || one[1] != 1 {
-		t.Errorf("%v", one)
+	for _, c := range golden.Wilson {
+		low, high := Wilson(c.Hits, c.Rows)
+		check("Wilson, low", low, c.Interval[0])
+		check("Wilson, high", high, c.Interval[1])
+	}
+	for _, c := range golden.ClopperPearson {
+		check("Clopper and Pearson", upperBound(c.Errors, c.Rows, 0.95), c.Upper)
+	}
+	if checked < 40 {
+		t.Errorf("%d figures were compared", checked)
 	}
 }
 
