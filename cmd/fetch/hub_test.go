@@ -22,7 +22,11 @@ import (
 )
 
 // No test asks the real hub: those that ask a local one say so.
-func init() { _ = os.Setenv("HF_HUB_OFFLINE", "1") }
+func init() {
+	if os.Getenv(asProgram) == "" {
+		_ = os.Setenv("HF_HUB_OFFLINE", "1")
+	}
+}
 
 // pullingHub is a hub, its host of large files, a store, and the program between.
 type pullingHub struct {
@@ -476,4 +480,12 @@ func TestHubPullNewCommit(t *testing.T) {
 		t.Error(out)
 	}
 	p.whole("m")
+}
+
+// adapterPackages is a folder with a hub that holds a base, and an adapter of it.
+func adapterPackages(t *testing.T) (p struct{ hub, adapter string }) {
+	t.Helper()
+	packages := testenv.Packages(t)
+	p.hub, p.adapter = filepath.Join(packages, "hub"), filepath.Join(packages, "banking-routing", "adapter.tar")
+	return p
 }

@@ -166,6 +166,8 @@ func safetensors(r Ref, tensors []File) ([]File, error) {
 		if path.Dir(f.Path) != dir {
 			return nil, fmt.Errorf("%s holds safetensors in several folders: %s and %s; download one with hf download, then run fetch import on it", r, tensors[0].Path, f.Path)
 		}
+	}
+	for _, f := range tensors {
 		if path.Base(f.Path) == "model.safetensors" {
 			return []File{f}, nil
 		}

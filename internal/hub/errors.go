@@ -144,6 +144,9 @@ func (c *Client) networkError(ctx context.Context, repo string, err error) error
 	for errors.As(err, &u) {
 		err = u.Err // its text repeats the address
 	}
+	if text := err.Error(); c.scrub(text) != text {
+		err = errors.New(c.scrub(text)) // a broken answer is quoted
+	}
 	return &Error{Kind: Network, What: short + "/" + repo, Err: err,
 		Advice: "check the connection and the proxy, and the hub's address " + c.endpoint + " (HF_ENDPOINT), then run the same command again"}
 }

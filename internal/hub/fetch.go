@@ -39,14 +39,13 @@ func (c *Client) Fetch(ctx context.Context, d download.Downloader, dir string, a
 	if err != nil {
 		return nil, err
 	}
+	var wrong []error
 	for _, f := range files {
 		if f.Blob != "" {
-			if err := c.checkBlob(dir, at, f); err != nil {
-				return nil, err
-			}
+			wrong = append(wrong, c.checkBlob(dir, at, f)) // each wrong one must go
 		}
 	}
-	return got, nil
+	return got, errors.Join(wrong...)
 }
 
 // address is where a file of a commit is asked for.

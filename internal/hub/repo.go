@@ -125,7 +125,7 @@ func (e entry) file() (File, error) {
 		f.Blob = e.OID
 	} else {
 		f.Size = e.LFS.Size
-		if err := f.SHA256.UnmarshalText([]byte(strings.TrimPrefix(e.LFS.OID, "sha256:"))); err != nil {
+		if err := f.SHA256.UnmarshalText([]byte(strings.TrimPrefix(e.LFS.OID, "sha256:"))); err != nil || f.SHA256 == (models.Digest{}) {
 			return f, fmt.Errorf("%.80q has no SHA-256", e.Path)
 		}
 	}
