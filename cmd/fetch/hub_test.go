@@ -481,11 +481,3 @@ func TestHubPullNewCommit(t *testing.T) {
 	}
 	p.whole("m")
 }
-
-// adapterPackages is a folder with a hub that holds a base, and an adapter of it.
-func adapterPackages(t *testing.T) (p struct{ hub, adapter string }) {
-	t.Helper()
-	packages := testenv.Packages(t)
-	p.hub, p.adapter = filepath.Join(packages, "hub"), filepath.Join(packages, "banking-routing", "adapter.tar")
-	return p
-}

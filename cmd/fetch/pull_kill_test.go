@@ -24,6 +24,8 @@ import (
 // disk, and counts: what is counted is there, however slow the program is.
 type lockstep struct {
 	root   string       // of the store
+	all    bool         // every body is counted, not those of tars alone
+	parts  []string     // where the partial downloads lie below root; nil for those of packages
 	hold   atomic.Int64 // no more than so many bytes of a package are served; 0: all
 	served atomic.Int64
 }
@@ -32,7 +34,7 @@ const window = 256 << 10
 
 func (l *lockstep) wrap(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, ".tar") {
+		if l.all || strings.HasSuffix(r.URL.Path, ".tar") {
 			w = &step{w, r.Context(), l, -1}
 		}
 		h.ServeHTTP(w, r)
@@ -41,7 +43,11 @@ func (l *lockstep) wrap(h http.Handler) http.Handler {
 
 // onDisk is how much of a package the program has.
 func (l *lockstep) onDisk() (most int64) {
-	parts, _ := filepath.Glob(filepath.Join(l.root, "staging", "pull-*", ".*.part-*", "data"))
+	pattern := l.parts
+	if pattern == nil {
+		pattern = []string{"staging", "pull-*"}
+	}
+	parts, _ := filepath.Glob(filepath.Join(append(append([]string{l.root}, pattern...), ".*.part-*", "data")...))
 	for _, name := range parts {
 		if info, err := os.Stat(name); err == nil {
 			most = max(most, info.Size())
