@@ -36,7 +36,7 @@ const (
 
 const exitCodes = `Exit codes: 0 done; 1 the package cannot be installed, or no such model; 2 wrong command line;
 3 a download failed; 4 a stored file is damaged, or a downloaded one is not what was published; 5 the disk is full or
-cannot be written; 6 the archive is damaged or refused; 7 nothing here runs such a model; 8 there is no login that the platform or the hub takes; 130 interrupted, with nothing installed.`
+cannot be written; 6 the archive is damaged or refused; 7 nothing here runs such a model; 8 there is no login that the platform or the hub takes, or the model is gated; 130 interrupted, with nothing installed.`
 
 // usageError is a mistake in the command line.
 type usageError struct{ error }
