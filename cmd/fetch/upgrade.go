@@ -57,6 +57,9 @@ func (p *program) upgrade(ctx context.Context, c *cli.Command) error {
 	if m := list[0].Manifest; m != nil && !c.IsSet("quantize") {
 		o.Quantize.Scheme = importer.SchemeOf(*m)
 	}
+	if m := list[0].Manifest; m != nil && m.Adapter != "" {
+		o.KeepAdapter = true
+	}
 	u, err := pull.Upgrade(ctx, o)
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {

@@ -198,12 +198,12 @@ func newNative(m *models.Model, opt Options, shared *Shared) (engine.Engine, err
 	}})
 }
 
-// weightsSize is the size of the weights' file, in bytes.
-func weightsSize(m *models.Model) int64 {
+// weightsSize is the size of the weights' file, and of an adapter's, in bytes.
+func weightsSize(m *models.Model) (size int64) {
 	for _, f := range m.Manifest.Files {
-		if f.Path == m.Manifest.Weights {
-			return f.Size
+		if f.Path == m.Manifest.Weights || f.Path == m.Manifest.Adapter {
+			size += f.Size
 		}
 	}
-	return 0
+	return size
 }
