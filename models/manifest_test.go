@@ -187,7 +187,7 @@ func TestValidName(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, name := range []string{"", ".", "..", ".a", "-a", "A", "a/b", `a\b`, "a b", "a.", "a\n", "ä", strings.Repeat("a", 65), "sha256:x"} {
+	for _, name := range []string{"", ".", "..", ".a", "-a", "A", "a/b", `a\b`, "a b", "a.", "a\n", "ä", strings.Repeat("a", 65), "sha256:x", "con", "nul.gguf", "lpt1"} {
 		if ValidName(name) == nil {
 			t.Errorf("%q is taken as a name", name)
 		}

@@ -14,5 +14,8 @@ func ValidName(name string) error {
 	if !nameRule.MatchString(name) {
 		return fmt.Errorf("model name %.80q is not valid: use 1 to 64 of a-z 0-9 . _ -, first a letter or digit, last not a dot", name)
 	}
+	if err := CheckPath(name); err != nil {
+		return fmt.Errorf("model name %w", err)
+	}
 	return nil
 }

@@ -175,7 +175,7 @@ func syncFile(name string) error {
 
 // place returns where a file of the model goes and makes its folder.
 func (st *Stage) place(name string) (string, error) {
-	if err := checkPath(name); err != nil {
+	if err := CheckPath(name); err != nil {
 		return "", err
 	}
 	dst := filepath.Join(st.Folder(), filepath.FromSlash(name))

@@ -3,7 +3,6 @@ package models
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -133,8 +132,8 @@ func (m Manifest) checkFiles() error {
 	}
 	seen := map[string]string{strings.ToLower(ManifestName): ManifestName}
 	for _, f := range m.Files {
-		if err := checkPath(f.Path); err != nil {
-			return err
+		if err := CheckPath(f.Path); err != nil {
+			return fmt.Errorf("file path %w inside the folder", err)
 		}
 		if f.Size < 0 {
 			return fmt.Errorf("file %q has size %d", f.Path, f.Size)
@@ -151,15 +150,6 @@ func (m Manifest) checkFiles() error {
 				return fmt.Errorf("file %q would be the folder of %q", other, f.Path)
 			}
 		}
-	}
-	return nil
-}
-
-// checkPath allows only paths that mean the same, inside the folder, on every
-// system.
-func checkPath(p string) error {
-	if p == "." || !fs.ValidPath(p) || strings.ContainsAny(p, "\\:\x00") {
-		return fmt.Errorf("file path %q is not a clean path inside the folder", p)
 	}
 	return nil
 }

@@ -17,12 +17,16 @@ import (
 	"strings"
 
 	"cubby/models"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Limits of an archive. They are always on: a package is a handful of files.
 const (
 	maxEntries   = 257      // files and folders: a model folder's 256, and its manifest
 	maxName      = 4 << 10  // bytes of an entry's name
+	maxDepth     = 64       // folders inside each other
+	maxHeaders   = 32 << 10 // bytes of an entry's headers, extensions included
 	maxTotal     = 64 << 30 // bytes of all files together
 	maxRatio     = 100      // uncompressed bytes for each compressed one
 	ratioSlack   = 1 << 20  // uncompressed bytes that no ratio is asked of
@@ -61,6 +65,7 @@ type extractor struct {
 	seen  map[string]bool // folded path → is a folder
 	total int64
 	files []models.File
+	room  []byte // what is copied through
 }
 
 // extractTar unpacks a tar, plain or gzip, into dir and returns its files with
@@ -77,10 +82,13 @@ func extractTar(ctx context.Context, r io.Reader, dir string) ([]models.File, er
 	if err != nil {
 		return nil, err
 	}
-	x := &extractor{root: root, seen: map[string]bool{}}
-	tr := tar.NewReader(plain)
+	x := &extractor{root: root, seen: map[string]bool{}, room: make([]byte, 64<<10)}
+	headers := &headerReader{r: plain}
+	tr := tar.NewReader(headers)
 	for n := 0; ; n++ {
+		headers.begin()
 		h, err := tr.Next()
+		headers.end()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -175,6 +183,27 @@ func (r *ratioReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// headerReader stops a tar whose headers are long: they are held in memory, and
+// extensions may have any length and number.
+type headerReader struct {
+	r      io.Reader
+	inside bool // headers are read
+	left   int
+}
+
+func (h *headerReader) begin() { h.inside, h.left = true, maxHeaders }
+func (h *headerReader) end()   { h.inside = false }
+
+func (h *headerReader) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	if h.inside {
+		if h.left -= n; h.left < 0 {
+			return 0, Refuse("", "its headers take more than %d KiB for one entry", maxHeaders>>10)
+		}
+	}
+	return n, err
+}
+
 // entry checks one header and writes what it stands for.
 func (x *extractor) entry(h *tar.Header, r io.Reader) error {
 	name, err := EntryName(h.Name)
@@ -209,8 +238,14 @@ func EntryName(name string) (string, error) {
 	for strings.HasPrefix(clean, "./") {
 		clean = strings.TrimPrefix(clean, "./")
 	}
-	if !fs.ValidPath(clean) || strings.ContainsAny(clean, "\\:\x00") {
-		return "", Refuse(name, "its name is not a clean path inside the archive")
+	if clean == "." {
+		return clean, nil
+	}
+	if err := models.CheckPath(clean); err != nil {
+		return "", Refuse(name, "its name %v", err)
+	}
+	if strings.Count(clean, "/") > maxDepth {
+		return "", Refuse(name, "it lies in more than %d folders", maxDepth)
 	}
 	return clean, nil
 }
@@ -236,21 +271,23 @@ func checkKind(h *tar.Header) error {
 // claim refuses a path that some system would take for an earlier one. Only a
 // folder may come again.
 func (x *extractor) claim(name string, isDir bool) error {
-	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		if folder, ok := x.seen[fold(dir)]; ok && !folder {
+	folded := fold(name)
+	for dir := path.Dir(folded); dir != "."; dir = path.Dir(dir) {
+		if folder, ok := x.seen[dir]; ok && !folder {
 			return Refuse(name, "an earlier file has the name of its folder")
 		}
-		x.seen[fold(dir)] = true
+		x.seen[dir] = true
 	}
-	folder, ok := x.seen[fold(name)]
+	folder, ok := x.seen[folded]
 	if ok && !(folder && isDir) {
 		return Refuse(name, "its name repeats an earlier one, or differs from it only by case")
 	}
-	x.seen[fold(name)] = isDir
+	x.seen[folded] = isDir
 	return nil
 }
 
-func fold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
+// fold is the same for names that some file system takes for one.
+func fold(name string) string { return norm.NFC.String(strings.ToLower(strings.ToUpper(name))) }
 
 // write streams one file out, hashing it, and never over another.
 func (x *extractor) write(name string, size int64, r io.Reader) error {
@@ -263,7 +300,7 @@ func (x *extractor) write(name string, size int64, r io.Reader) error {
 		return err
 	}
 	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, hash), r)
+	n, err := io.CopyBuffer(io.MultiWriter(f, hash), r, x.room)
 	closeErr := f.Close()
 	switch {
 	case err != nil:

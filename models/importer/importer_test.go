@@ -15,6 +15,7 @@ import (
 	"cubby/models"
 	"cubby/models/demo"
 	"cubby/models/gguf/gguftest"
+	"cubby/models/importer/archivetest"
 )
 
 const (
@@ -50,12 +51,12 @@ func folder(t testing.TB, files map[string]string) string {
 // tarOf packs files as a tar in a folder of its own.
 func tarOf(t testing.TB, files map[string]string) string {
 	t.Helper()
-	var items []item
+	var items []archivetest.Item
 	for name, data := range files {
-		items = append(items, file(name, data))
+		items = append(items, archivetest.File(name, data))
 	}
 	name := filepath.Join(t.TempDir(), "package.tar")
-	if err := os.WriteFile(name, makeTar(t, items...), 0o644); err != nil {
+	if err := os.WriteFile(name, archivetest.Tar(t, items...), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return name
