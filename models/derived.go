@@ -30,7 +30,7 @@ type Derived struct {
 // not in a store.
 func (m *Model) Derived() *Derived { return m.derived }
 
-func (s *Store) derivedDir(d Digest) string { return filepath.Join(s.root, "packed", d.Hex()) }
+func (s *Store) derivedDir(d Digest) string { return s.of("packed", d, "") }
 
 // Open maps a file read-only; processes share its pages. The bytes are valid
 // until release, or until the model is closed. Without such a file the error

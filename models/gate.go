@@ -28,7 +28,7 @@ type Gate struct {
 // maxGate bounds a file of a gate, in bytes.
 const maxGate = 64 << 10
 
-func (s *Store) gatePath(d Digest) string { return filepath.Join(s.root, "gates", d.Hex()+".json") }
+func (s *Store) gatePath(d Digest) string { return s.of("gates", d, ".json") }
 
 // BaselinePath is where the accepted answers of a name are kept.
 func (s *Store) BaselinePath(name string) string {

@@ -4,14 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 )
 
 // maxReport bounds a stored report, in bytes.
 const maxReport = 64 << 20
 
 func (s *Store) reportPath(d Digest) string {
-	return filepath.Join(s.root, "reports", d.Hex()+".json")
+	return s.of("reports", d, ".json")
 }
 
 // SaveReport keeps the last evaluation of a stored artefact ("sha256:…"), as JSON.

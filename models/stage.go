@@ -184,7 +184,7 @@ func (st *Stage) place(name string) (string, error) {
 
 // Remove takes a file out of the model.
 func (st *Stage) Remove(name string) error {
-	if err := checkPath(name); err != nil {
+	if err := CheckPath(name); err != nil {
 		return err
 	}
 	st.files = slices.DeleteFunc(st.files, func(f File) bool { return f.Path == name })

@@ -72,8 +72,13 @@ func Home() (string, error) {
 // Root is the store's folder.
 func (s *Store) Root() string { return s.root }
 
-func (s *Store) modelDir(d Digest) string    { return filepath.Join(s.root, "models", d.Hex()) }
-func (s *Store) recordPath(d Digest) string  { return filepath.Join(s.root, "verified", d.Hex()) }
+// of is what a folder of the store holds for a digest: the only way from one to a path.
+func (s *Store) of(folder string, d Digest, ending string) string {
+	return filepath.Join(s.root, folder, d.Hex()+ending)
+}
+
+func (s *Store) modelDir(d Digest) string    { return s.of("models", d, "") }
+func (s *Store) recordPath(d Digest) string  { return s.of("verified", d, "") }
 func (s *Store) namePath(name string) string { return filepath.Join(s.root, "names", name) }
 
 // Entry is one name of the store with the model that it points to, or a model that

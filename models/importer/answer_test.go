@@ -268,9 +268,10 @@ func TestImportOfExamplesInThePrompt(t *testing.T) {
 	for config, warning := range map[string]string{
 		"tuning: {num_few_shot_examples_student: 2}":  "",
 		"tuning:\n  num_few_shot_examples_student: 3": "the training put 3 examples into the prompt, and the client sends 2 as messages",
-		"tuning: [":                            "config.yaml is not used",
-		"a: &a [x]\nb: *a\n":                   "",
-		`{"base": {"enable_thinking": false}}`: "",
+		"tuning:\n  num_few_shot_examples_student: x": "config.yaml is not used: tuning.num_few_shot_examples_student is \"x\"",
+		`{"base": {"enable_thinking": "x"}}`:          "config.yaml is not used",
+		"\xff":                                        "config.yaml is not used",
+		`{"base": {"enable_thinking": false}}`:        "",
 	} {
 		files["config.yaml"] = config
 		res, err := Import(t.Context(), models.NewStore(t.TempDir()), Options{Path: folder(t, files), Name: "a"})
@@ -330,12 +331,37 @@ func FuzzWrittenForm(f *testing.F) {
 	})
 }
 
+func TestParseTraining(t *testing.T) {
+	for text, want := range map[string]struct {
+		thinking bool
+		examples int
+	}{
+		"": {}, "base:\n": {}, "base: null\ntuning: ~\n": {},
+		"base:\n  enable_thinking: true\n  task: classification\ntuning:\n  lora_r: 16\n  num_few_shot_examples_student: 4\n":  {true, 4},
+		"base:\r\n  task: classification\r\n  enable_thinking: True # on\r\ntuning:\r\n  num_few_shot_examples_student: 0\r\n": {true, 0},
+		"base: {task: classification, enable_thinking: yes}\n":                                                                 {true, 0},
+		"base:\n  # enable_thinking: true\n  enable_thinking: false\n":                                                         {},
+		"base:\n  enable_thinking: false\nsynthgen:\n  enable_thinking: true\n":                                                {},
+		"base:\n  teacher_enable_thinking: true\n":                                                                             {},
+		"\"base\":\n  'enable_thinking': 'true'\n":                                                                             {true, 0},
+		`{"base": {"enable_thinking": true}, "tuning": {"num_few_shot_examples_student": 2, "lora_r": 8}}`:                     {true, 2},
+		"{\n \"tuning\": {\n  \"num_few_shot_examples_student\": null\n },\n \"base\": {\n  \"enable_thinking\": true\n }\n}":  {true, 0},
+	} {
+		got, err := parseTraining([]byte(text))
+		if err != nil || got.Base.Thinking != want.thinking || got.Tuning.Examples != want.examples {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+}
+
 func FuzzTraining(f *testing.F) {
 	f.Add([]byte("base:\n  enable_thinking: true\ntuning:\n  num_few_shot_examples_student: 2\n"))
-	f.Add([]byte("a: &a [*a, *a]\nbase: *a\n"))
+	f.Add([]byte("base: {enable_thinking: 'no'} # x\n"))
 	f.Add([]byte(`{"base": null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_, _ = parseTraining(data) // it must end, and not panic
+		if c, err := parseTraining(data); err == nil && c.Base.Thinking && !strings.Contains(string(data), "enable_thinking") && !strings.Contains(string(data), `\u`) {
+			t.Fatalf("%+v", c)
+		}
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"cubby/models"
+	"cubby/models/safetensors"
 )
 
 const (
@@ -63,6 +64,9 @@ func (p *pack) detect() (form, error) {
 	}
 	if len(p.find(inAdapter)) > 0 {
 		return p.adapter()
+	}
+	if pickles := p.find(safetensors.Pickled); len(pickles) > 0 {
+		return form{}, fmt.Errorf("it holds no model that is read: %s", safetensors.PickledWhy(pickles[0]))
 	}
 	return form{}, errors.New("it holds no model: neither a .gguf nor a .safetensors file")
 }

@@ -60,8 +60,8 @@ func (p *pack) adapter() (form, error) {
 	dir := path.Dir(configs[0])
 	if !p.has(path.Join(dir, adapterWeightsName)) {
 		why := ""
-		if p.has(path.Join(dir, "adapter_model.bin")) {
-			why = ": adapter_model.bin can run code when it is read; save the adapter with safe_serialization=True"
+		if pickles := p.find(func(n string) bool { return path.Dir(n) == dir && safetensors.Pickled(n) }); len(pickles) > 0 {
+			why = ": " + safetensors.PickledWhy(pickles[0])
 		}
 		return form{}, fmt.Errorf("%s lies without an %s beside it%s", configs[0], adapterWeightsName, why)
 	}

@@ -1,11 +1,15 @@
 package importer
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"cubby/models/checkpoint"
-
-	"github.com/goccy/go-yaml"
 )
 
 // maxTraining is the largest one that is read, in bytes.
@@ -14,11 +18,11 @@ const maxTraining = 1 << 20
 // training is what a configuration says of how the model was trained.
 type training struct {
 	Base struct {
-		Thinking bool `yaml:"enable_thinking"`
-	} `yaml:"base"`
+		Thinking bool `json:"enable_thinking"`
+	} `json:"base"`
 	Tuning struct {
-		Examples int `yaml:"num_few_shot_examples_student"`
-	} `yaml:"tuning"`
+		Examples int `json:"num_few_shot_examples_student"`
+	} `json:"tuning"`
 }
 
 // training reads the configuration, if there is one that can be read.
@@ -39,14 +43,57 @@ func (p *pack) training() training {
 	return t
 }
 
+// parseTraining finds two settings in a configuration, which is JSON, or YAML of which
+// this much is understood: a key at the start of a line begins a section, and a setting
+// is a key with a scalar. A parser of all YAML would read what no configuration has, and
+// such have been brought down by what nests deep.
 func parseTraining(data []byte) (t training, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("not YAML: %v", r)
+	if json.Valid(data) {
+		err = json.Unmarshal(data, &t)
+		return t, err
+	}
+	if !utf8.Valid(data) {
+		return t, errors.New("it is not valid UTF-8")
+	}
+	switch value := setting(data, "base", "enable_thinking"); strings.ToLower(value) {
+	case "true", "yes", "on":
+		t.Base.Thinking = true
+	case "", "false", "no", "off", "null", "~":
+	default:
+		return t, fmt.Errorf("base.enable_thinking is %.40q, neither true nor false", value)
+	}
+	const examples = "num_few_shot_examples_student"
+	if value := setting(data, "tuning", examples); value != "" && value != "null" && value != "~" {
+		if t.Tuning.Examples, err = strconv.Atoi(value); err != nil {
+			return t, fmt.Errorf("tuning.%s is %.40q, which is no number", examples, value)
 		}
-	}()
-	err = yaml.Unmarshal(data, &t)
-	return t, err
+	}
+	return t, nil
+}
+
+var (
+	sectionStart = regexp.MustCompile(`(?m)^["']?([A-Za-z_]+)["']?[ \t]*:`)
+	comment      = regexp.MustCompile(`(?m)(^|[ \t])#.*$`)
+)
+
+// setting is the scalar of a key in a section; empty where there is none.
+func setting(data []byte, section, key string) string {
+	data = comment.ReplaceAll(data, nil)
+	starts := sectionStart.FindAllSubmatchIndex(data, -1)
+	for i, at := range starts {
+		if string(data[at[2]:at[3]]) != section {
+			continue
+		}
+		end := len(data)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		scalar := regexp.MustCompile(`(?:^|[\s{,"'])` + key + `["']?[ \t]*:[ \t]*["']?([^\s"',}]*)`)
+		if m := scalar.FindSubmatch(data[at[1]:end]); m != nil {
+			return string(m[1])
+		}
+	}
+	return ""
 }
 
 // conversation reads the client, the user's or the package's, and what the

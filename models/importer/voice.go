@@ -38,6 +38,9 @@ func (p *pack) stagedTemplate() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if len(data) > maxTemplate {
+		return "", errors.Join(fmt.Errorf("%s is larger than %d KiB", templateName, maxTemplate>>10), release())
+	}
 	template := string(data)
 	return template, release()
 }
@@ -137,6 +140,9 @@ func (p *pack) stagedJSON(name string, to any) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	if len(data) > maxTokenizer {
+		return fmt.Errorf("%s is larger than %d MiB", name, maxTokenizer>>20)
+	}
 	if err := json.Unmarshal(data, to); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

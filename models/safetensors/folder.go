@@ -40,10 +40,17 @@ func Files(dir string) ([]string, error) {
 		return nil, err
 	}
 	var names []string
+	pickled := ""
 	for _, e := range entries {
+		if Pickled(e.Name()) && pickled == "" {
+			pickled = e.Name()
+		}
 		if filepath.Ext(e.Name()) == ".safetensors" && !strings.HasPrefix(e.Name(), adapterPrefix) {
 			names = append(names, e.Name())
 		}
+	}
+	if len(names) == 0 && pickled != "" {
+		return nil, fmt.Errorf("it has no .safetensors files, and %s", PickledWhy(pickled))
 	}
 	if len(names) == 0 {
 		return nil, errors.New("it has no .safetensors files")
@@ -52,6 +59,17 @@ func Files(dir string) ([]string, error) {
 		return nil, fmt.Errorf("it has %d .safetensors files, more than %d", len(names), maxShards)
 	}
 	return names, nil
+}
+
+// Pickled reports whether a file is a Python pickle, by its name. Such files hold
+// programs, which run when they are opened: they are never read.
+func Pickled(name string) bool {
+	return slices.Contains([]string{".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}, strings.ToLower(filepath.Ext(name)))
+}
+
+// PickledWhy says why a pickle is refused, and what to do.
+func PickledWhy(name string) string {
+	return name + " is a pickle, which can run code when it is opened, and is never read: save the weights as safetensors (save_pretrained with safe_serialization=True)"
 }
 
 func readIndex(name string) ([]byte, error) {

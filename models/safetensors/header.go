@@ -32,6 +32,9 @@ func readHeader(header []byte) ([]entry, error) {
 		if name == metadataKey {
 			return t.object(func(string) error { _, err := t.text(); return err })
 		}
+		if len(entries) == maxTensors {
+			return fmt.Errorf("more than %d tensors", maxTensors)
+		}
 		e, err := t.entry(name)
 		entries = append(entries, e)
 		return err

@@ -13,6 +13,8 @@ import (
 const (
 	maxHeader = 100_000_000 // bytes; the format's own bound
 	maxDims   = 8
+	// maxTensors is far above what models have: the largest, some ten thousand.
+	maxTensors = 1 << 17
 )
 
 // ErrTruncated is wrapped by the error for a file that ends too early.
