@@ -21,7 +21,7 @@
 //
 // Types are tried from the largest on, and one counts only if all larger ones passed:
 // tests in a fixed order, of which the first failure ends the taking, keep the chance of
-// a wrong one at 5 % however many there are (Maurer, Hothorn and Lehmacher, 1995).
+// taking one that loses more at 5 % however many there are (Maurer, Hothorn and Lehmacher, 1995).
 package rounding
 
 import (
