@@ -2,23 +2,17 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
-	"cubby/internal/load"
 	"cubby/internal/platform"
 	"cubby/internal/platform/localplatform"
-	"cubby/internal/testenv"
 	"cubby/models"
-	"cubby/models/importer"
 )
 
 // pulling is a platform, a store, and the program between them.
@@ -116,110 +110,6 @@ func (p *pulling) whole(name string) {
 	if err := p.store.Verify(name); err != nil {
 		p.t.Error(err)
 	}
-}
-
-// Each shape of package, from each era of the platform, is pulled, opened as a
-// server opens it, and reproduces its canary.
-func TestPullPackages(t *testing.T) {
-	packages := testenv.Packages(t)
-	task := filepath.Join(packages, "banking-routing")
-	base := filepath.Join(packages, "hub", "HuggingFaceTB", "SmolLM2-135M-Instruct")
-	for i, era := range localplatform.Eras() {
-		for j, shape := range localplatform.Shapes() {
-			if testing.Short() && (i+j)%4 != 0 || testing.Short() && shape == "adapter" {
-				continue // each era and nearly each shape once
-			}
-			t.Run(string(era)+"/"+shape, func(t *testing.T) {
-				p := newPulling(t, localplatform.Options{Packages: measured(t, task, shape), Era: era, Shapes: []string{shape}}, nil)
-				args := []string{"pull", p.platform.Models()[0].ID, "-as", "banking"}
-				if era == localplatform.Both {
-					args[1] = p.platform.Models()[0].Training
-				}
-				if shape == "adapter" {
-					p.want(exitFailure, "", "-base FOLDER", args...)
-					args = append(args, "-base", base)
-				}
-				if era == localplatform.Models && shape != "seqcls" {
-					p.want(exitFailure, "", "name the file with -job", args...)
-					args = append(args, "-job", filepath.Join(task, "job_description.json"))
-				}
-				stdout := p.want(exitOK, "installed banking: 8 labels", "", args...)
-				p.whole("banking")
-				line := regexp.MustCompile(`(?m)^replay: .*; 96 rows, in .* s$`).FindString(stdout)
-				t.Log(line)
-				p.want(exitOK, "is installed already", "", args...)
-				p.whole("banking")
-				m, err := p.store.Open("banking")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if m.Manifest.Canary == nil {
-					t.Error("no canary was recorded")
-				}
-				if r := m.Manifest.Replay; r == nil || r.Matched != 96 || r.Share() < importer.WantedShare || r.Outside > 0 || line == "" {
-					t.Errorf("replayed %+v; printed %q", r, line)
-				}
-				_, train := m.Manifest.DataFile("train.jsonl")
-				if f, ok := m.Manifest.TestSet(); ok != train || ok != (era == localplatform.Datasets) {
-					t.Errorf("the test set kept is %+v", f)
-				}
-				for _, request := range p.platform.Requests() {
-					if strings.Contains(request, "/training-datasets/") {
-						t.Errorf("%s costs a credit", request)
-					}
-				}
-				r, err := load.Opened(m, load.Options{Engine: load.Native})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer r.Close()
-				if err := r.CheckCanary(t.Context()); err != nil {
-					t.Error(err)
-				}
-				tars := 0
-				for _, request := range p.platform.Requests() {
-					if strings.HasSuffix(request, ".tar") {
-						tars++
-					}
-				}
-				if most := 7; tars > most { // one byte, and the rest, of up to three tries, and one byte
-					t.Errorf("the tar was asked for %d times", tars)
-				}
-			})
-		}
-	}
-}
-
-// measured is a folder of packages with one task, and with the predictions of the model
-// of that shape: a classifier's are not those of the task's other models.
-func measured(t *testing.T, task, shape string) string {
-	if shape != "seqcls" {
-		return only(t, task)
-	}
-	var golden struct {
-		Pred []string `json:"pred"`
-	}
-	data, err := os.ReadFile(filepath.Join(testenv.Shared(t), "models", filepath.Base(task), "seqcls", "golden.json"))
-	if err := errors.Join(err, json.Unmarshal(data, &golden)); err != nil {
-		t.Fatal(err)
-	}
-	rows, err := load.ReadRows(filepath.Join(task, "test.jsonl"))
-	if err != nil || len(rows) != len(golden.Pred) {
-		t.Fatal(len(rows), err)
-	}
-	copied := filepath.Join(t.TempDir(), filepath.Base(task))
-	var predictions bytes.Buffer
-	for i, r := range rows {
-		err = errors.Join(err, json.NewEncoder(&predictions).Encode(map[string]any{"question": r.Text, "answer": r.Answer, "prediction": golden.Pred[i], "context": nil}))
-	}
-	err = errors.Join(err, os.Mkdir(copied, 0o755), os.WriteFile(filepath.Join(copied, "predictions.jsonl"), predictions.Bytes(), 0o644))
-	for _, name := range []string{"seqcls.tar", "job_description.json", "config.yaml", "metrics.json", "test.jsonl", "train.jsonl"} {
-		err = errors.Join(err, os.Symlink(filepath.Join(task, name), filepath.Join(copied, name)))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Dir(copied)
 }
 
 // only is a folder of packages with one task.

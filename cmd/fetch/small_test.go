@@ -172,8 +172,14 @@ func writeFolder(t *testing.T, dir string, files map[string][]byte) {
 // writeTar packs files, the largest first.
 func writeTar(t *testing.T, name string, files map[string][]byte) {
 	t.Helper()
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := tar.NewWriter(f)
 	order := func(a, b string) int { return cmp.Or(len(files[b])-len(files[a]), strings.Compare(a, b)) }
 	for _, file := range slices.SortedFunc(maps.Keys(files), order) {
 		err := w.WriteHeader(&tar.Header{Name: file, Size: int64(len(files[file])), Mode: 0o644})
@@ -182,7 +188,7 @@ func writeTar(t *testing.T, name string, files map[string][]byte) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(w.Close(), os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, buf.Bytes(), 0o644)); err != nil {
+	if err := errors.Join(w.Close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
