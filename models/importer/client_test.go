@@ -95,6 +95,7 @@ func TestClientRefused(t *testing.T) {
 		{"changed in a loop", "SYSTEM_PROMPT = 'a'\nfor SYSTEM_PROMPT in 'bc': pass\n", "changed on line 2"},
 		{"imported", "from prompts import SYSTEM_PROMPT\n", "the value of prompts.SYSTEM_PROMPT is not known"},
 		{"specification", "SYSTEM_PROMPT = '{:>3}'.format('a')", "field {:>3} is not a plain name"},
+		{"fields numbered and not", "SYSTEM_PROMPT = '{0}{}'.format('a', 'b')", "numbered and not numbered"},
 		{"missing field", "SYSTEM_PROMPT = '{x}'.format(y='a')", "field {x} has no value"},
 		{"dedented text", "import textwrap\ndef get_prompt(q):\n  return [{'role': 'user', 'content': textwrap.dedent(f' a {q}')}]", "dedent of a string with a variable"},
 		{"odd space", "import textwrap\n" + `SYSTEM_PROMPT = textwrap.dedent(' a\n\f\n')`, "differs between versions"},
@@ -241,8 +242,7 @@ func TestLiteralsAgreeWithPython(t *testing.T) {
 	body := rapid.StringOfN(rapid.SampledFrom([]rune(`ab '"\nrtx0178uU{}é😀N`+"\n\t")), 0, 12, -1)
 	prefix := rapid.SampledFrom([]string{"", "", "r", "u", "R", "f", "Rf"})
 	quote := rapid.SampledFrom([]string{`'`, `"`, `'''`, `"""`})
-	type literalCase struct{ Source, Value string }
-	var cases []literalCase
+	var cases []pythonCase
 	rapid.Check(t, func(t *rapid.T) {
 		src := "SYSTEM_PROMPT = "
 		for range rapid.IntRange(1, 2).Draw(t, "literals") {
@@ -250,11 +250,54 @@ func TestLiteralsAgreeWithPython(t *testing.T) {
 			src += prefix.Draw(t, "prefix") + q + body.Draw(t, "body") + q + " "
 		}
 		if conv, err := parseClient([]byte(src)); err == nil {
-			cases = append(cases, literalCase{src, conv.Lead[0].Content})
+			cases = append(cases, pythonCase{src, conv.Lead[0].Content})
 		}
 	})
+	askPython(t, python, cases)
+}
+
+// So it is of the methods that are followed, and of what is done to lists.
+func TestMethodsAgreeWithPython(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("python3 is not installed")
+	}
+	text := rapid.Map(rapid.StringOfN(rapid.SampledFrom([]rune("ab {}0x \n\t\r\f\x1c\u00a0\u2028é😀")), 0, 16, -1), func(s string) string {
+		data, _ := json.Marshal(s) // a string of JSON is one of Python
+		return string(data)
+	})
+	space := rapid.Map(rapid.StringOfN(rapid.SampledFrom([]rune("ab \t\n")), 0, 24, -1), func(s string) string {
+		data, _ := json.Marshal(s)
+		return string(data)
+	})
+	var cases []pythonCase
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := text.Draw(t, "a"), text.Draw(t, "b"), text.Draw(t, "c")
+		src := rapid.SampledFrom([]string{
+			"A.strip()", "A.lstrip()", "A.rstrip()", "A.strip(B)", "A.lstrip(B)", "A.rstrip(B)",
+			"A.format(B, C)", "('{0}{x}' + A).format(B, C, x=C)", "A.replace(B, C)", "A.join([B, C, A])", "B.join((A,))",
+			"textwrap.dedent(D)", "textwrap.dedent(D + '\\n  ' + D).strip()", "f'{{A}} {a}{b}' + A", "{'x': A, 'y': B}['y'] + (A)",
+			"build(B, c=C)", "''.join(parts)",
+		}).Draw(t, "expression")
+		src = strings.NewReplacer("A", a, "B", b, "C", c, "D", space.Draw(t, "d")).Replace(src)
+		src = "import textwrap\na, b = 1, 2\na = " + a + "\nb = a + " + b + "\nparts = [a]\nparts.append(b)\nparts += [" + c + "]\nparts.insert(0, '-')\n" +
+			"def build(x, c, d='='):\n    y = d + x\n    if y: pass\n    return y + c\nSYSTEM_PROMPT = " + src + "\n"
+		if conv, err := parseClient([]byte(src)); err == nil {
+			cases = append(cases, pythonCase{src, conv.Lead[0].Content})
+		}
+	})
+	askPython(t, python, cases)
+}
+
+// pythonCase is a client and the system prompt that was lifted from it.
+type pythonCase struct{ Source, Value string }
+
+// askPython runs the clients and fails where one has another prompt.
+func askPython(t *testing.T, python string, cases []pythonCase) {
+	t.Helper()
+	t.Logf("%d clients", len(cases))
 	if len(cases) < 10 {
-		t.Fatalf("only %d literals were accepted", len(cases))
+		t.Fatalf("only %d were accepted", len(cases))
 	}
 	input, err := json.Marshal(cases)
 	if err != nil {
@@ -265,6 +308,8 @@ import json, sys
 def assignment(source):
     lines = source.split("\n")
     for n in range(1, len(lines)):
+        if "SYSTEM_PROMPT" not in "\n".join(lines[:n]):
+            continue
         try:
             return compile("\n".join(lines[:n]), "client", "exec")
         except SyntaxError:

@@ -134,6 +134,9 @@ func assemble(ctx context.Context, stage *models.Stage, o Options) (w *work, err
 		if err == nil {
 			w.sources, p.warnings, err = folderSources(o, m, stage.Folder())
 		}
+		if o.Client != "" || o.Answer != "" {
+			p.warn("a model folder has the prompt and the form of its answers in its manifest: -client and -answer are not used")
+		}
 	} else {
 		p.client = o.Client
 		if m, err = p.build(ctx, o); err == nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -393,12 +394,15 @@ func TestImportOfAModelFolderKeepsItsManifest(t *testing.T) {
 		}
 	}
 	s := models.NewStore(t.TempDir())
-	res, err := Import(t.Context(), s, Options{Path: dir, Name: "tuned"})
+	res, err := Import(t.Context(), s, Options{Path: dir, Name: "tuned", Answer: "tagged"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c, p := res.Manifest.Calibration, res.Manifest.Policy; c == nil || c.Temperature != 1.3 || p == nil || p.Threshold != 0.8 || res.Manifest.Name != "tuned" {
 		t.Errorf("installed manifest %+v", res.Manifest)
+	}
+	if res.Manifest.Answer != m.Answer || !slices.ContainsFunc(res.Warnings, func(w string) bool { return strings.Contains(w, "-answer are not used") }) {
+		t.Errorf("answer %+v, warnings %q", res.Manifest.Answer, res.Warnings)
 	}
 	if m, err := s.Open("tuned"); err != nil {
 		t.Error(err)

@@ -246,10 +246,13 @@ func format(t text, args []value, named map[string]value) value {
 	}
 	var out textBuilder
 	out.add(literal(fields.pieces[0]))
+	if slices.Contains(fields.holes, "") && slices.ContainsFunc(fields.holes, isNumber) {
+		return unknown("format: fields are numbered and not numbered")
+	}
 	next := 0
 	for i, name := range fields.holes {
 		v, ok := named[name]
-		if name == "" || name[0] >= '0' && name[0] <= '9' {
+		if name == "" || isNumber(name) {
 			n := next
 			if next++; name != "" {
 				n, _ = strconv.Atoi(name) // one that is too large is the largest int
@@ -273,6 +276,8 @@ func format(t text, args []value, named map[string]value) value {
 	}
 	return textValue(out.text())
 }
+
+func isNumber(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }
 
 // decodeFields splits the string that format is called on.
 func decodeFields(s string) (text, error) {
