@@ -54,7 +54,7 @@ func TestSystemPrompt(t *testing.T) {
 		{"stripped", `SYSTEM_PROMPT = ' \x1c a\n'.strip() + 'xyx'.strip('x') + ' b '.lstrip() + ' c '.rstrip()`, "ayb  c"},
 		{"dedented", "import textwrap as tw\n" + `SYSTEM_PROMPT = tw.dedent('\n  a\n\t \n    b\n')`, "\na\n\n  b\n"},
 		{"dedented, imported by name", "from textwrap import dedent\n" + `SYSTEM_PROMPT = dedent(' a\n b')`, "a\nb"},
-		{"formatted", "SYSTEM_PROMPT = '{{{}}}{x}{1}'.format('a', 'b', x='c')", "{a}cb"},
+		{"formatted", "SYSTEM_PROMPT = '{{{}}}{x}{}'.format('a', 'b', x='c')", "{a}cb"},
 		{"joined", "SYSTEM_PROMPT = ', '.join(['a', *('b', 'c')])", "a, b, c"},
 		{"replaced", "SYSTEM_PROMPT = 'a.b.'.replace('.', ',')", "a,b,"},
 		{"of a dictionary", "P = {'a': 'x', 'b': 'y', 'a': 'z'}\nSYSTEM_PROMPT = P['a']", "z"},
