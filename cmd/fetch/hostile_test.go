@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"cubby/internal/testenv"
 	"cubby/models/importer/archivetest"
 )
 
@@ -28,7 +29,7 @@ func TestHostileArchives(t *testing.T) {
 	outside := t.TempDir()
 	corpus := archivetest.Corpus(t, outside)
 	importHostile(t, t.TempDir(), corpus[0].Data) // what is allocated once is not counted
-	count, all := map[string]int{}, 0
+	count, all, most := map[string]int{}, 0, uint64(0)
 	for _, c := range corpus {
 		if slices.Contains(attacks, c.Class) {
 			count[c.Class]++
@@ -40,7 +41,8 @@ func TestHostileArchives(t *testing.T) {
 			if code != exitArchive || !strings.Contains(message, c.Want) || !strings.Contains(message, "archive refused") {
 				t.Errorf("exit code %d and %q, want %d and %q", code, message, exitArchive, c.Want)
 			}
-			if grown > maxHeap {
+			most = max(most, grown)
+			if grown > maxHeap && !testenv.Race {
 				t.Errorf("it allocated %d bytes", grown)
 			}
 			if n := written(t, guard, "package.tar"); n != 0 {
@@ -51,7 +53,7 @@ func TestHostileArchives(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d archives of the nine classes %v, and %d others", all, count, len(corpus)-all)
+	t.Logf("%d archives of the nine classes %v, and %d others; at most %d bytes were allocated", all, count, len(corpus)-all, most)
 	if all < 24 || len(count) != len(attacks) {
 		t.Errorf("the corpus has %d archives of the classes %v, want 24 or more of %v", all, count, attacks)
 	}

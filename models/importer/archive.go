@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -65,7 +66,8 @@ type extractor struct {
 	seen  map[string]bool // folded path → is a folder
 	total int64
 	files []models.File
-	room  []byte // what is copied through
+	room  []byte    // what is copied through
+	hash  hash.Hash // of the file being written
 }
 
 // extractTar unpacks a tar, plain or gzip, into dir and returns its files with
@@ -82,7 +84,7 @@ func extractTar(ctx context.Context, r io.Reader, dir string) ([]models.File, er
 	if err != nil {
 		return nil, err
 	}
-	x := &extractor{root: root, seen: map[string]bool{}, room: make([]byte, 64<<10)}
+	x := &extractor{root: root, seen: map[string]bool{}, room: make([]byte, 64<<10), hash: sha256.New()}
 	headers := &headerReader{r: plain}
 	tr := tar.NewReader(headers)
 	for n := 0; ; n++ {
@@ -292,15 +294,17 @@ func fold(name string) string { return norm.NFC.String(strings.ToLower(strings.T
 // write streams one file out, hashing it, and never over another.
 func (x *extractor) write(name string, size int64, r io.Reader) error {
 	local := filepath.FromSlash(name)
-	if err := x.root.MkdirAll(filepath.Dir(local), 0o755); err != nil {
-		return err
+	if dir := filepath.Dir(local); dir != "." {
+		if err := x.root.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	f, err := x.root.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	hash := sha256.New()
-	n, err := io.CopyBuffer(io.MultiWriter(f, hash), r, x.room)
+	x.hash.Reset()
+	n, err := io.CopyBuffer(io.MultiWriter(f, x.hash), r, x.room)
 	closeErr := f.Close()
 	switch {
 	case err != nil:
@@ -310,6 +314,6 @@ func (x *extractor) write(name string, size int64, r io.Reader) error {
 	case n != size:
 		return Refuse(name, "it has %d bytes, not the %d of its header", n, size)
 	}
-	x.files = append(x.files, models.File{Path: name, Size: n, SHA256: models.Digest(hash.Sum(nil))})
+	x.files = append(x.files, models.File{Path: name, Size: n, SHA256: models.Digest(x.hash.Sum(nil))})
 	return nil
 }
