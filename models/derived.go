@@ -19,7 +19,7 @@ const derivedKept = 2
 // Derived is the folder of what engines computed from one stored model, so that
 // the next start need not: packed/HEX. Everything in it can be made again, and
 // nothing there is trusted: a reader checks what it maps against the model's
-// digest and its own checksums. A file exists only whole.
+// weights and its own checksums. A file exists only whole.
 type Derived struct {
 	model *Model
 	store *Store
@@ -140,6 +140,15 @@ func (s *Store) derivedSize(d Digest) (n int64) {
 		n += f.Size()
 	}
 	return n
+}
+
+// keepDerived moves what was computed from a model while it was staged. It only saves
+// the next start time: what cannot be moved goes with the stage.
+func (s *Store) keepDerived(from string, d Digest) {
+	dst := s.derivedDir(d)
+	if os.MkdirAll(filepath.Dir(dst), 0o755) == nil {
+		_ = os.Rename(from, dst)
+	}
 }
 
 // dropDerived removes what was computed from a model.

@@ -207,8 +207,16 @@ func (st *Stage) Open(m Manifest) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newModel(m, d, folder(st.Folder()))
+	model, err := newModel(m, d, folder(st.Folder()))
+	if err == nil {
+		model.derived = &Derived{model: model, store: st.store, dir: st.packed()}
+	}
+	return model, err
 }
+
+// packed is where engines keep what they compute from the staged model: large as the
+// weights, it does not have to stay in memory, and it goes with the model.
+func (st *Stage) packed() string { return filepath.Join(st.dir, "packed") }
 
 // Commit installs the model under manifest m and lets its name point to it. A
 // model of the same digest that is already there stays, unless it is damaged:
@@ -237,6 +245,7 @@ func (st *Stage) Commit(m Manifest) (Digest, error) {
 		return Digest{}, err
 	}
 	st.recordFresh(d)
+	st.store.keepDerived(st.packed(), d)
 	if err := st.store.point(m.Name, d); err != nil {
 		return Digest{}, err
 	}
