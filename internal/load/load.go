@@ -184,7 +184,7 @@ func newNative(m *models.Model, opt Options, shared *Shared) (engine.Engine, err
 		return nil, err
 	}
 	o := native.Options{
-		Threads: opt.Threads, CPU: opt.CPU, Precision: native.Precision(opt.Precision), Pool: shared.pool, Artifact: m.Manifest.Scored().String(), Release: m.DropPages, Log: opt.Log,
+		Threads: opt.Threads, CPU: opt.CPU, Precision: native.Precision(opt.Precision), Pool: shared.pool, Artifact: m.Manifest.Computed().String(), Release: m.DropPages, Log: opt.Log,
 	}
 	if d := m.Derived(); d != nil {
 		o.Files = d

@@ -113,12 +113,9 @@ func (k *keeper) unmap() error {
 // fill packs the products, or maps those that were packed before. Packed ones
 // are written as they are made and then mapped, so that first and later starts
 // run alike and take the same memory; they stay in memory only where that fails.
-func (e *Engine) fill(release func()) {
-	if release == nil {
-		release = func() {}
-	}
+func (e *Engine) fill() {
 	if e.files == nil {
-		e.packAll(release)
+		e.packAll()
 		return
 	}
 	err := e.recallWeights()
@@ -126,12 +123,12 @@ func (e *Engine) fill(release func()) {
 		return
 	}
 	e.missed("weights", err)
-	if err = e.keepWeights(release); err == nil {
+	if err = e.keepWeights(); err == nil {
 		err = e.recallWeights()
 	}
 	if err != nil {
 		e.log.Warn("the packed weights are not kept: every start packs them anew", "error", err)
-		e.packAll(release)
+		e.packAll()
 	}
 }
 
@@ -146,10 +143,10 @@ func (e *Engine) missed(what string, err error) {
 	}
 }
 
-func (e *Engine) packAll(release func()) {
+func (e *Engine) packAll() {
 	for _, p := range e.w.products {
 		*p.to = e.packOne(p)
-		release()
+		e.drop()
 	}
 }
 
@@ -160,7 +157,7 @@ func (e *Engine) packOne(p product) *kernel.Matrix {
 	return e.w.pack(e.k, e.pool, p.parts...)
 }
 
-func (e *Engine) keepWeights(release func()) error {
+func (e *Engine) keepWeights() error {
 	key := e.weightsKey()
 	return e.files.Create(key.file(), func(w io.Writer) error {
 		f := sections.NewWriter(w, key)
@@ -168,7 +165,7 @@ func (e *Engine) keepWeights(release func()) error {
 			if err := f.Section(e.packOne(p).Data()...); err != nil {
 				return err
 			}
-			release()
+			e.drop()
 		}
 		return f.Close()
 	})

@@ -84,6 +84,8 @@ type Engine struct {
 	chunk int                        // tokens of a prefix or of one text a pass
 	shown map[labels.Token][]float32 // dequantised output rows that were asked for
 
+	drop func() // see Options.Release
+
 	opening sync.Mutex
 	open    []normalizer // of the pass that runs; guarded by opening
 }
@@ -116,7 +118,10 @@ func New(ck checkpoint.Checkpoint, tok engine.Tokenizer, opt Options) (*Engine, 
 	if !slices.Contains(Precisions(), opt.Precision) {
 		return nil, fmt.Errorf("the precision is %q: want one of %v", opt.Precision, Precisions())
 	}
-	e := &Engine{k: k, tok: tok, pool: opt.Pool, owns: opt.Pool == nil, chunk: opt.Chunk, shown: map[labels.Token][]float32{}}
+	e := &Engine{k: k, tok: tok, pool: opt.Pool, owns: opt.Pool == nil, chunk: opt.Chunk, shown: map[labels.Token][]float32{}, drop: opt.Release}
+	if e.drop == nil {
+		e.drop = func() {}
+	}
 	if e.owns {
 		if e.pool, err = NewPool(opt.Threads); err != nil {
 			return nil, err
@@ -139,7 +144,7 @@ func (e *Engine) load(ck checkpoint.Checkpoint, opt Options) error {
 		return fmt.Errorf("the tokenizer has %d tokens, but the weights have rows for %d: the files do not belong together", e.tok.Len(), w.cfg.Vocab)
 	}
 	e.w = w
-	e.fill(opt.Release)
+	e.fill()
 	e.bytes.Store(w.bytes())
 	e.info = engine.Info{
 		Engine: "native", Kernel: string(e.k.Level()), Precision: string(opt.Precision), Device: "cpu", Architecture: w.cfg.Architecture,

@@ -114,6 +114,7 @@ func (e *Engine) normalize() {
 	defer e.pool.end()
 	if e.w.vocab == nil {
 		e.w.vocab = e.w.pack(e.k, e.pool, rowsOf(e.w.output, nil))
+		e.drop()
 		e.bytes.Store(e.w.bytes())
 	}
 	m := e.w.vocab
