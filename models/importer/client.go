@@ -46,7 +46,7 @@ func parseClient(src []byte) (conversation, error) {
 func lift(body []*statement) (c conversation, err error) {
 	f := &follower{module: newScope(nil)}
 	sent := sendsOf(body)
-	f.follow(body, &frame{scope: f.module, certain: true})
+	f.follow(body, &frame{scope: f.module})
 	f.forgetGlobals(body)
 	f.sending = &sent
 	for _, root := range sent.roots {

@@ -50,6 +50,8 @@ func TestSystemPrompt(t *testing.T) {
 		{"extended", "SYSTEM_PROMPT = 'a'\nSYSTEM_PROMPT += 'b'", "ab"},
 		{"set together", "X = SYSTEM_PROMPT = 'a'", "a"},
 		{"of a class", "class C:\n  SYSTEM_PROMPT = 'a'\n", "a"},
+		{"of the nearer class", "class A:\n  P = 'a'\nclass B(A): pass\nclass C(A):\n  P = 'c'\nclass D(B, C): pass\nSYSTEM_PROMPT = D.P", "c"},
+		{"of classes that double", doubling(40) + "SYSTEM_PROMPT = C40.P", "a"},
 		{"copied", "A = 'a'\nB: str = A + 'b'\nSYSTEM_PROMPT = B + A\nA = 'c'", "aba"},
 		{"stripped", `SYSTEM_PROMPT = ' \x1c a\n'.strip() + 'xyx'.strip('x') + ' b '.lstrip() + ' c '.rstrip()`, "ayb  c"},
 		{"dedented", "import textwrap as tw\n" + `SYSTEM_PROMPT = tw.dedent('\n  a\n\t \n    b\n')`, "\na\n\n  b\n"},
@@ -106,6 +108,8 @@ func TestClientRefused(t *testing.T) {
 		{"many calls", "def f0(): return 'a'\n" + calls(14) + "SYSTEM_PROMPT = f14()\n", "too "},
 		{"recursion", "def f(): return f()\nSYSTEM_PROMPT = f()", "nest too deep"},
 		{"deep blocks", deepBlocks(100), "nest too deep"},
+		{"nothing of classes that double", doubling(40) + "SYSTEM_PROMPT = C40.Q", "C40 has no Q"},
+		{"many classes", doubling(maxOrder) + "SYSTEM_PROMPT = 'a'", "class C64 is made of more than 63 others"},
 		{"number", "SYSTEM_PROMPT = 3", `"3" is not a string`},
 		{"bytes", "SYSTEM_PROMPT = b'a'", `prefix "b"`},
 		{"named character", `SYSTEM_PROMPT = "\N{DASH}"`, `\N{…} is not supported`},
@@ -165,6 +169,30 @@ func calls(n int) string {
 		fmt.Fprintf(&b, "def f%d(): return f%[2]d() + f%[2]d() + f%[2]d() + f%[2]d()\n", i, i-1)
 	}
 	return b.String()
+}
+
+// doubling are classes each of which names the one before it as its base twice.
+func doubling(n int) string {
+	var b strings.Builder
+	b.WriteString("class C0:\n  P = 'a'\n  def f(self): self.x = 'b'\n")
+	for i := range n {
+		fmt.Fprintf(&b, "class C%d(C%[2]d, C%[2]d): pass\n", i+1, i)
+	}
+	return b.String()
+}
+
+// However often classes name each other as bases, each is walked once.
+func TestClassesAreWalkedOnce(t *testing.T) {
+	c := &class{name: "C0", scope: newScope(nil)}
+	c.scope.names["f"] = value{kind: functionKind, function: &function{name: "f"}}
+	c.order = orderOf(c, nil)
+	for i := 1; i < maxOrder; i++ {
+		d := &class{name: fmt.Sprintf("C%d", i), scope: newScope(nil)}
+		d.order = orderOf(d, []*class{c, c})
+		if c = d; len(c.order) != i+1 || c.order[0] != c || len(c.methods()) != 1 {
+			t.Fatalf("%s: %d classes, %d methods", c.name, len(c.order), len(c.methods()))
+		}
+	}
 }
 
 func deepBlocks(n int) string {

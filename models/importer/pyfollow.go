@@ -11,6 +11,7 @@ const (
 	maxSteps = 100_000   // statements
 	maxSpent = 256 << 20 // bytes of all strings that are made
 	maxCalls = 16        // inside each other
+	maxOrder = 64        // classes that one is made of
 )
 
 // follower goes through the statements of a client in the order in which they run
@@ -73,7 +74,7 @@ type param struct {
 type class struct {
 	name  string
 	scope *scope
-	bases []*class
+	order []*class // itself and all its bases, each once, the first to be asked first
 }
 
 // instance is an object of a class.
@@ -85,17 +86,12 @@ type instance struct {
 
 // get finds an attribute in a class; of an object, methods are bound to it.
 func (c *class) get(name string, o *instance) value {
-	for _, k := range append([]*class{c}, c.bases...) {
+	for _, k := range c.order {
 		if v, ok := k.scope.names[name]; ok {
 			if v.kind == functionKind && o != nil {
 				v.object = o
 			}
 			return v
-		}
-		if k != c {
-			if v := k.get(name, o); v.kind != unknownKind {
-				return v
-			}
 		}
 	}
 	return unknown("%s has no %s that can be followed here", c.name, name)
@@ -123,7 +119,6 @@ func (f *follower) spend(v value) value {
 // frame is the run of one block of statements.
 type frame struct {
 	scope    *scope
-	certain  bool
 	returned *value
 	maybe    int // line of a return that does not always run
 }
@@ -426,13 +421,43 @@ func (f *follower) defineClass(s *statement, sc *scope) {
 	}
 	c := &class{name: s.tokens[1].text}
 	c.scope = &scope{names: map[string]value{}, outer: sc, class: c}
+	var bases []*class
 	for _, t := range s.tokens[2:] {
 		if base := sc.get(t.text); t.kind == nameToken && base.kind == classKind {
-			c.bases = append(c.bases, base.class)
+			bases = append(bases, base.class)
 		}
 	}
-	f.follow(s.body, &frame{scope: c.scope, certain: true})
+	if c.order = orderOf(c, bases); len(c.order) > maxOrder {
+		tooMany := unknown("class %s is made of more than %d others", c.name, maxOrder-1)
+		f.sent = append(f.sent, sent{s.line(), tooMany})
+		sc.names[c.name] = tooMany
+		return
+	}
+	f.follow(s.body, &frame{scope: c.scope})
 	sc.names[c.name] = value{kind: classKind, class: c}
+}
+
+// orderOf lists a class and those that its bases are made of, each once: a base that
+// several have in common comes behind all of them.
+func orderOf(c *class, bases []*class) []*class {
+	var order []*class
+	seen := map[*class]bool{}
+	walked := map[*class]bool{}
+	for _, b := range slices.Backward(bases) {
+		if walked[b] {
+			continue
+		}
+		walked[b] = true
+		for _, k := range slices.Backward(b.order) {
+			if !seen[k] {
+				seen[k] = true
+				order = append(order, k)
+			}
+		}
+	}
+	order = append(order, c)
+	slices.Reverse(order)
+	return order
 }
 
 // run calls a function of the client.
@@ -457,7 +482,7 @@ func (f *follower) run(v value, args []value, named map[string]value) value {
 		params = params[1:]
 	}
 	bind(sc, params, args, named)
-	fr := &frame{scope: sc, certain: true}
+	fr := &frame{scope: sc}
 	f.follow(fn.body, fr)
 	if fr.returned == nil {
 		return unknown("%s, line %d, returns nothing that can be followed here", fn.name, fn.line)
@@ -487,7 +512,7 @@ func bind(sc *scope, params []param, args []value, named map[string]value) {
 // construct makes an object of a class, by its constructor.
 func (f *follower) construct(c *class, args []value, named map[string]value) value {
 	o := &instance{class: c, attrs: map[string]value{}, fixed: map[string]bool{}}
-	for _, m := range c.methods(nil) { // they may run at any time
+	for _, m := range c.methods() { // they may run at any time
 		if m.name == "__init__" || len(m.params) == 0 {
 			continue
 		}
@@ -506,15 +531,14 @@ func (f *follower) construct(c *class, args []value, named map[string]value) val
 	return value{kind: objectKind, object: o}
 }
 
-// methods appends those of a class and of its bases.
-func (c *class) methods(list []*function) []*function {
-	for _, v := range c.scope.names {
-		if v.kind == functionKind {
-			list = append(list, v.function)
+// methods lists those of a class and of its bases.
+func (c *class) methods() (list []*function) {
+	for _, k := range c.order {
+		for _, v := range k.scope.names {
+			if v.kind == functionKind {
+				list = append(list, v.function)
+			}
 		}
-	}
-	for _, b := range c.bases {
-		list = b.methods(list)
 	}
 	return list
 }
