@@ -272,10 +272,6 @@ func (r *rounding) trial(ctx context.Context, m models.Manifest) ([]Answer, erro
 
 // answer asks a model for the texts of the test set, and closes it.
 func (r *rounding) answer(ctx context.Context, running Running) ([]Answer, error) {
-	texts := make([]string, len(r.rows))
-	for i, row := range r.rows {
-		texts[i] = row.Text
-	}
-	answers, err := running.Answer(ctx, texts)
+	answers, err := askAll(ctx, running, r.rows, nil)
 	return answers, errors.Join(err, running.Close())
 }

@@ -200,6 +200,44 @@ func TestImportChoosesAType(t *testing.T) {
 	}
 }
 
+// counted is a model that gives so many answers too few, and keeps how many it was
+// asked for at most.
+type counted struct {
+	answering
+	missing int
+	most    *int
+}
+
+func (c counted) Answer(ctx context.Context, texts []string) ([]Answer, error) {
+	*c.most = max(*c.most, len(texts))
+	list, err := c.answering.Answer(ctx, texts)
+	if err != nil {
+		return nil, err
+	}
+	return list[c.missing:], nil
+}
+
+// The test set is asked for in parts, and each row has an answer.
+func TestImportAsksTheTestSet(t *testing.T) {
+	files := with(qwen3Family(t).file(t), map[string]string{"test.csv": "read by another"})
+	manyRows := func(string) ([]Row, error) {
+		return slices.Repeat([]Row{{1, "x", "cow"}}, 2*replayBatch+1), nil
+	}
+	most := 0
+	for missing, want := range []string{"not two answers", "the test set: 63 answers to 64 texts"} {
+		start := func(m *models.Model) (Running, error) {
+			return counted{answering{fakeRunning{m, func(*models.Model) (*models.Canary, error) { return nil, nil }}}, missing, &most}, nil
+		}
+		o := Options{Path: folder(t, files), Name: "a", Quantize: Quantization{Auto, &fakeJudge{}}, Start: start, Checks: Checks{ReadRows: manyRows, NoReplay: true}}
+		if _, err := Import(t.Context(), models.NewStore(t.TempDir()), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d missing: %v", missing, err)
+		}
+	}
+	if most != replayBatch {
+		t.Errorf("%d texts at once", most)
+	}
+}
+
 func TestImportRefusesToQuantize(t *testing.T) {
 	generative, few := qwen3Family(t).file(t), errors.New("too few")
 	withTest := with(generative, map[string]string{"test.csv": "read by another"})

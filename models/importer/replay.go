@@ -78,7 +78,8 @@ func (pl *player) replay(ctx context.Context, running Running) (*Replay, error) 
 		return nil, err
 	}
 	start := time.Now()
-	if err := pl.ask(ctx, running); err != nil {
+	var err error
+	if pl.answers, err = askAll(ctx, running, pl.rows, pl.Progress); err != nil {
 		return nil, err
 	}
 	pl.result.Seconds = time.Since(start).Seconds()
@@ -211,27 +212,29 @@ func evenly(n, most int) []int {
 	return list
 }
 
-// ask has every row answered.
-func (pl *player) ask(ctx context.Context, running Running) error {
-	for from := 0; from < len(pl.rows); from += replayBatch {
-		part := pl.rows[from:min(from+replayBatch, len(pl.rows))]
+// askAll has every row of a test set answered, so many at once; progress, which may
+// be nil, hears how many are.
+func askAll(ctx context.Context, running Running, rows []Row, progress func(done, of int)) ([]Answer, error) {
+	var all []Answer
+	for from := 0; from < len(rows); from += replayBatch {
+		part := rows[from:min(from+replayBatch, len(rows))]
 		texts := make([]string, len(part))
 		for i, r := range part {
 			texts[i] = r.Text
 		}
 		answers, err := running.Answer(ctx, texts)
 		if err != nil {
-			return fmt.Errorf("the test set: %w", err)
+			return nil, fmt.Errorf("the test set: %w", err)
 		}
 		if len(answers) != len(texts) {
-			return fmt.Errorf("the test set: %d answers to %d texts", len(answers), len(texts))
+			return nil, fmt.Errorf("the test set: %d answers to %d texts", len(answers), len(texts))
 		}
-		pl.answers = append(pl.answers, answers...)
-		if pl.Progress != nil {
-			pl.Progress(len(pl.answers), len(pl.rows))
+		all = append(all, answers...)
+		if progress != nil {
+			progress(len(all), len(rows))
 		}
 	}
-	return nil
+	return all, nil
 }
 
 // compare counts one row.
