@@ -168,6 +168,7 @@ func TestHubPullGGUF(t *testing.T) {
 	}
 	p.want(exitOK, "installed again: 2 labels", "", "pull", "hf.co/distil-labs/Tickets/model.gguf", "-as", "again")
 	p.whole("again")
+	p.want(exitFailure, "", "adapter", "pull", "hf.co/distil-labs/Tickets", "-keep-adapter") // what is installed has none
 }
 
 // unpacked is a package's folder.

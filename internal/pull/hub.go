@@ -74,7 +74,7 @@ func (p *hubPuller) from() string {
 
 // pull is what is done while no other process pulls the same.
 func (p *hubPuller) pull(ctx context.Context) error {
-	e, err := installed(p.Store, p.Import.Name, p.from(), p.Import.Quantize)
+	e, err := installed(p.Store, p.Import.Name, p.from(), p.Import.Quantize, p.Import.KeepAdapter)
 	if err != nil {
 		return err
 	}

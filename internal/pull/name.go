@@ -38,18 +38,19 @@ func sourceID(from string) (id string, ok bool) {
 }
 
 // installed returns the model of the store that was made of a tar of that name; where
-// a name is wanted, a version of that name. A damaged one does not count.
+// a name is wanted, a version of that name, and where its adapter is to be kept, one
+// that has it. A damaged one does not count.
 func (p *puller) installed(from string) (*models.Entry, error) {
-	return installed(p.Store, p.Name, from, p.Quantize)
+	return installed(p.Store, p.Name, from, p.Quantize, p.KeepAdapter)
 }
 
-func installed(store *models.Store, name, from string, q importer.Quantization) (*models.Entry, error) {
+func installed(store *models.Store, name, from string, q importer.Quantization, keepAdapter bool) (*models.Entry, error) {
 	entries, err := store.List()
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries { // what a name points to comes before its other versions
-		if e.Err != nil || e.Manifest.Source.From != from || e.Name == "" && name == "" || name != "" && e.Called() != name || !q.Done(*e.Manifest) {
+		if e.Err != nil || e.Manifest.Source.From != from || e.Name == "" && name == "" || name != "" && e.Called() != name || !q.Done(*e.Manifest) || keepAdapter && e.Manifest.Adapter == "" {
 			continue
 		}
 		m, err := store.Open(e.Digest.String())

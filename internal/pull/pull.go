@@ -148,7 +148,7 @@ func (p *puller) pull(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if e != nil && !p.Again && (!p.KeepAdapter || e.Manifest.Adapter != "") {
+	if e != nil && !p.Again {
 		if err := use(p.Store, e); err != nil {
 			return err
 		}
