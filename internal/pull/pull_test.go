@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"cubby/internal/download"
 	"cubby/internal/platform"
@@ -44,6 +45,33 @@ func TestSource(t *testing.T) {
 		if got := source(platform.Model{ID: id}, v); len(got) != 32+1+8+4 || strings.ContainsAny(got, `/\ `) {
 			t.Errorf("%q: %q", id, got)
 		}
+	}
+}
+
+// Where the list lacks the old model, its date tells which are newer, or nothing does.
+func TestNewer(t *testing.T) {
+	at := func(id string, hours int) platform.Model {
+		return platform.Model{ID: id, Created: time.Unix(0, 0).Add(time.Duration(hours) * time.Hour)}
+	}
+	list := func() []platform.Model { return []platform.Model{at("c", 3), at("b", 2), at("a", 1), {ID: "undated"}} }
+	for _, row := range []struct {
+		old  platform.Model
+		list []platform.Model
+		want string
+	}{
+		{at("b", 2), list(), "c"},
+		{at("c", 3), list(), ""},
+		{at("x", 2), list(), "c"},
+		{at("x", 0), list(), "c, b, a"},
+		{at("x", 9), list(), ""},
+		{platform.Model{ID: "x"}, nil, ""},
+	} {
+		if got, err := newer(row.list, row.old); err != nil || named(got) != row.want {
+			t.Errorf("%+v: %v, %v; want %s", row.old, named(got), err, row.want)
+		}
+	}
+	if got, err := newer(list(), platform.Model{ID: "x"}); err == nil {
+		t.Errorf("%v are newer than what has no date", got)
 	}
 }
 

@@ -95,8 +95,8 @@ func successor(ctx context.Context, o Options, old platform.Model) (id string, e
 	if err != nil {
 		return "", err
 	}
-	if i := slices.IndexFunc(list, func(m platform.Model) bool { return m.ID == old.ID }); i >= 0 {
-		list = list[:i] // the newer ones
+	if list, err = newer(list, old); err != nil {
+		return "", fmt.Errorf("%w: name the one that replaces it: fetch upgrade %s ID; fetch list shows them", err, o.Name)
 	}
 	lineage, err := o.Client.Lineage(ctx)
 	if err != nil {
@@ -126,6 +126,17 @@ func successor(ctx context.Context, o Options, old platform.Model) (id string, e
 		o.Say(fmt.Sprintf("newer models of other data are %s; if one of them replaces %s: fetch upgrade %s ID", named(others), o.Name, o.Name))
 	}
 	return old.ID, nil
+}
+
+// newer are the models of a list, newest first, that were made after the old one.
+func newer(list []platform.Model, old platform.Model) ([]platform.Model, error) {
+	if i := slices.IndexFunc(list, func(m platform.Model) bool { return m.ID == old.ID }); i >= 0 {
+		return list[:i], nil
+	}
+	if old.Created.IsZero() && len(list) > 0 {
+		return nil, fmt.Errorf("the platform neither lists %s nor tells when it was made, so which models are newer is unknown", old.ID)
+	}
+	return slices.DeleteFunc(list, func(m platform.Model) bool { return !m.Created.After(old.Created) }), nil
 }
 
 // maxNamed is how many models a message names.
