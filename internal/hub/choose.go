@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -178,7 +179,8 @@ func safetensors(r Ref, tensors []File) ([]File, error) {
 	return shards(r, tensors)
 }
 
-// shards returns the set called model-…, else the only one, if it is whole.
+// shards returns the set called model-…, of several the one of the fewest files, else
+// the only one, if it is whole.
 func shards(r Ref, tensors []File) ([]File, error) {
 	sets := map[string][]File{}
 	for _, f := range tensors {
@@ -187,7 +189,8 @@ func shards(r Ref, tensors []File) ([]File, error) {
 			sets[key] = append(sets[key], f)
 		}
 	}
-	for key, set := range sets {
+	for _, key := range slices.Sorted(maps.Keys(sets)) {
+		set := sets[key]
 		if strings.HasPrefix(key, "model-of-") || len(sets) == 1 {
 			want, _ := strconv.Atoi(key[len(key)-5:])
 			if len(set) != want {

@@ -177,6 +177,8 @@ func TestChoose(t *testing.T) {
 			"model/config.json model/tokenizer.json model_client.py model/model.safetensors"},
 		{"shards, and the same weights in one file", "", "consolidated.safetensors model-00001-of-00002.safetensors model-00002-of-00002.safetensors model.safetensors.index.json config.json tokenizer.json",
 			"model.safetensors.index.json config.json tokenizer.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors"},
+		{"two sets of shards", "", "model-00001-of-00002.safetensors model-00001-of-00003.safetensors model-00002-of-00002.safetensors model-00002-of-00003.safetensors model-00003-of-00003.safetensors config.json tokenizer.json",
+			"config.json tokenizer.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors"},
 		{"checkpoints deeper down", "", "model.safetensors config.json tokenizer.json checkpoint-9/model.safetensors", "config.json tokenizer.json model.safetensors"},
 		{"an adapter", "", "adapter_model.safetensors adapter_config.json model_client.py onnx/model.onnx", "adapter_config.json model_client.py adapter_model.safetensors"},
 		{"a GGUF and a projector", "", "mmproj-f16.gguf m.gguf", "m.gguf"},
