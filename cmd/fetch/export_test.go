@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"cubby/labels"
 	"cubby/models"
@@ -383,34 +382,30 @@ func TestKilledUseAndRemove(t *testing.T) {
 			}
 		}
 	}
-	took := time.Duration(0)
-	for n := range importKills {
-		cmd := m.command("use", "sorted@"+[]string{first, second}[n%2])
-		start := time.Now()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if n >= 2 { // the first two tell how long it takes
-			time.Sleep(time.Duration(rand.Int64N(int64(took))))
-			_ = cmd.Process.Kill() // it may be done already
-		}
-		err := cmd.Wait()
-		if now := m.digest("sorted"); err == nil && now != []string{first, second}[n%2] {
+	use := newKilling(t, m.store.Root(), "use", "sorted@"+first)
+	use.base = use.progress()
+	use.finish()
+	for runs, kills := 0, 0; kills < importKills; runs++ {
+		to := []string{second, first}[runs%2]
+		use.args = []string{"use", "sorted@" + to}
+		killed := use.kill()
+		if now := m.digest("sorted"); !killed && now != to {
 			t.Fatalf("it reported success, and the name points to %s", now)
 		}
-		if n < 2 {
-			took = max(took, time.Since(start))
+		if killed {
+			kills++
 		}
 		check()
 	}
-	for range importKills / 4 {
-		cmd := m.command("rm", "-all", "sorted")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
+	rm := newKilling(t, m.store.Root(), "rm", "-all", "sorted")
+	rm.base = rm.progress()
+	rm.finish()
+	for kills := 0; kills < importKills/4; {
+		m.want(exitOK, "installed", "import", pack, "-name", "sorted")
+		m.want(exitOK, "installed", "import", pack, "-name", "sorted")
+		if rm.kill() {
+			kills++
 		}
-		time.Sleep(time.Duration(rand.Int64N(int64(took))))
-		_ = cmd.Process.Kill() // it may be done already
-		_ = cmd.Wait()
 		check()
 		if list, err := m.store.List(); err != nil {
 			t.Fatal(err)
@@ -418,8 +413,6 @@ func TestKilledUseAndRemove(t *testing.T) {
 			m.want(exitOK, "removed", "rm", "-all", "sorted")
 		}
 		m.want(exitFailure, "no model named", "use", "sorted")
-		m.want(exitOK, "installed", "import", pack, "-name", "sorted")
-		m.want(exitOK, "installed", "import", pack, "-name", "sorted")
 	}
 }
 
