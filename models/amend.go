@@ -36,10 +36,10 @@ func (s *Store) Amend(ctx context.Context, name, artifact string, change func(*M
 	}
 	change(m)
 	m.Files = stage.Files()
-	if _, err := s.Pointed(name, artifact); err != nil {
-		return d, err
-	}
-	return stage.Commit(*m)
+	return stage.commit(*m, func() error {
+		_, err := s.Pointed(name, artifact)
+		return err
+	})
 }
 
 // Pointed is what a name points to, if that is the artefact ("sha256:…").

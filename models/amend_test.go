@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"cubby/labels"
@@ -90,5 +91,38 @@ func TestSettle(t *testing.T) {
 		if (other.Calibration != nil) != kept || (other.Policy != nil) != kept {
 			t.Errorf("fitted on %q: %+v", from, other)
 		}
+	}
+}
+
+// Of several that amend one artefact at once, one does: the others were told to amend
+// what the name does not point to any more.
+func TestAmendAtOnce(t *testing.T) {
+	s := NewStore(t.TempDir())
+	old := install(t, s, "a", "weights")
+	const n = 8
+	var ready, done sync.WaitGroup
+	ready.Add(n)
+	errs := make([]error, n)
+	for i := range n {
+		done.Go(func() {
+			_, errs[i] = s.Amend(t.Context(), "a", old.String(), func(m *Manifest) {
+				m.Calibration = &labels.Calibration{Temperature: float64(i + 2), On: m.Scored().String()}
+				ready.Done()
+				ready.Wait()
+			})
+		})
+	}
+	done.Wait()
+	won := 0
+	for _, err := range errs {
+		if err == nil {
+			won++
+		} else if !strings.Contains(err.Error(), "and not "+old.String()) {
+			t.Error(err)
+		}
+	}
+	list, err := s.Versions("a")
+	if err != nil || won != 1 || len(list) != 2 {
+		t.Errorf("%d amended the model; %d versions, %v", won, len(list), err)
 	}
 }

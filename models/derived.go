@@ -154,17 +154,20 @@ func (s *Store) keepDerived(from string, d Digest) {
 // dropDerived removes what was computed from a model.
 func (s *Store) dropDerived(d Digest) error { return os.RemoveAll(s.derivedDir(d)) }
 
-// clearDerived removes what was computed from models that are gone: a process
-// may have written it while its model was removed.
+// clearDerived removes what was computed from models that are gone, or noted about
+// them: a process may have written it while its model was removed, or have been killed
+// while it removed one.
 func (s *Store) clearDerived() {
-	dirs, _ := readDir(filepath.Join(s.root, "packed"))
-	for _, dir := range dirs {
-		d, err := parseHex(dir)
-		if err != nil {
-			continue
-		}
-		if _, err := os.Lstat(s.modelDir(d)); errors.Is(err, fs.ErrNotExist) {
-			_ = s.dropDerived(d)
+	for _, folder := range []string{"packed", "verified", "gates", "reports"} {
+		names, _ := readDir(filepath.Join(s.root, folder))
+		for _, name := range names {
+			d, err := parseHex(name[:min(len(name), 2*len(Digest{}))])
+			if err != nil || strings.HasSuffix(name, baselineEnding) {
+				continue
+			}
+			if _, err := os.Lstat(s.modelDir(d)); errors.Is(err, fs.ErrNotExist) {
+				_ = os.RemoveAll(filepath.Join(s.root, folder, name))
+			}
 		}
 	}
 }

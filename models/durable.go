@@ -14,8 +14,8 @@ import (
 // old or the new is there, whole. Known hole: after a failed fsync the kernel
 // may report success for pages that it lost; the next full hash finds that.
 
-// writeFileDurably replaces a small file.
-func writeFileDurably(name string, data []byte) error {
+// WriteFileDurably replaces a small file in that way.
+func WriteFileDurably(name string, data []byte) error {
 	dir := filepath.Dir(name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

@@ -22,7 +22,7 @@ func (s *Store) SaveReport(artifact string, data []byte) error {
 	if _, err := s.manifest(d); err != nil {
 		return err
 	}
-	return writeFileDurably(s.reportPath(d), data)
+	return WriteFileDurably(s.reportPath(d), data)
 }
 
 // Report returns the last evaluation of an artefact. ErrNotFound is in the error where

@@ -1,6 +1,8 @@
 package models
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,13 +13,13 @@ import (
 // cache, once. Models stay independent: removing one leaves the others' file. The
 // other file is hashed first; where none is the same, or links cannot be made, the
 // stage keeps its own.
-func (st *Stage) Share(name string) error {
+func (st *Stage) Share(ctx context.Context, name string) error {
 	f, ok := Manifest{Files: st.files}.file(name)
 	if !ok {
 		return &fs.PathError{Op: "share", Path: name, Err: fs.ErrNotExist}
 	}
 	for _, other := range st.store.holding(f) {
-		done, err := st.link(other, f)
+		done, err := st.link(ctx, other, f)
 		if done || err != nil {
 			return err
 		}
@@ -49,7 +51,7 @@ func (s *Store) holding(f File) []string {
 
 // link replaces a file of the stage by a link to another, unless that is not the
 // same, has gone meanwhile, or cannot be linked.
-func (st *Stage) link(other string, f File) (bool, error) {
+func (st *Stage) link(ctx context.Context, other string, f File) (bool, error) {
 	linked := filepath.Join(st.Scratch(), "shared")
 	if err := os.Link(other, linked); err != nil {
 		return false, nil
@@ -59,9 +61,9 @@ func (st *Stage) link(other string, f File) (bool, error) {
 		return false, err
 	}
 	defer root.Close()
-	_, problem, err := verifyFile(root, File{Path: "shared", Size: f.Size, SHA256: f.SHA256}, nil)
+	_, problem, err := verifyFile(ctx, root, File{Path: "shared", Size: f.Size, SHA256: f.SHA256}, nil)
 	if err != nil || problem != "" {
-		return false, os.Remove(linked)
+		return false, errors.Join(ctx.Err(), os.Remove(linked))
 	}
 	own := filepath.Join(st.Folder(), filepath.FromSlash(f.Path))
 	if err := os.Remove(own); err != nil { // Windows renames nothing over a file that is read-only

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,7 +13,7 @@ import (
 func sharedStage(t *testing.T, s *Store, name, weights string) (*Stage, Manifest) {
 	t.Helper()
 	st, m := stage(t, s, name, weights)
-	if err := st.Share("model.gguf"); err != nil {
+	if err := st.Share(t.Context(), "model.gguf"); err != nil {
 		t.Fatal(err)
 	}
 	return st, m
@@ -74,7 +75,22 @@ func TestShareKeepsItsOwn(t *testing.T) {
 	}
 	st, _ := stage(t, NewStore(t.TempDir()), "a", "weights")
 	defer st.Discard()
-	if err := st.Share("none"); !errors.Is(err, fs.ErrNotExist) {
+	if err := st.Share(t.Context(), "none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that is not staged: %v", err)
+	}
+}
+
+func TestShareStopsWithContext(t *testing.T) {
+	s := NewStore(t.TempDir())
+	install(t, s, "a", "weights")
+	st, _ := stage(t, s, "b", "weights")
+	defer st.Discard()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := st.Share(ctx, "model.gguf"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if left, err := readDir(st.Scratch()); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

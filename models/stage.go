@@ -222,12 +222,18 @@ func (st *Stage) packed() string { return filepath.Join(st.dir, "packed") }
 // model of the same digest that is already there stays, unless it is damaged:
 // then this one replaces it. The stage is spent.
 func (st *Stage) Commit(m Manifest) (Digest, error) {
+	return st.commit(m, func() error { return nil })
+}
+
+// commit is Commit unless guard, which is asked while nobody else points names, says
+// that it must not be.
+func (st *Stage) commit(m Manifest, guard func() error) (Digest, error) {
 	data, err := m.Encode()
 	if err != nil {
 		return Digest{}, err
 	}
 	d := DigestOf(data)
-	if err := writeFileDurably(filepath.Join(st.Folder(), ManifestName), data); err != nil {
+	if err := WriteFileDurably(filepath.Join(st.Folder(), ManifestName), data); err != nil {
 		return Digest{}, err
 	}
 	if err := syncTree(st.Folder()); err != nil {
@@ -241,6 +247,9 @@ func (st *Stage) Commit(m Manifest) (Digest, error) {
 		return Digest{}, err
 	}
 	defer unlock()
+	if err := guard(); err != nil {
+		return Digest{}, err
+	}
 	if err := st.install(d); err != nil {
 		return Digest{}, err
 	}

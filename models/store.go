@@ -22,9 +22,11 @@ const HomeVariable = "CUBBY_HOME"
 //	names/NAME      a name for a model: one line, its digest
 //	names/.lock     held while names are pointed or models removed
 //	verified/HEX    sizes and times that the model's files had when last hashed
-//	gates/          what passed classify gate, and the answers it was held against
+//	gates/          what classify gate found of each artefact and engine, and the answers it was held against
 //	reports/        the last evaluation of each artefact
 //	packed/HEX/     what engines computed from the model to start faster: see Derived
+//	bases/          base models of adapters, as downloaded
+//	answers/        what classify compare keeps of other models' answers
 //	staging/        models under construction and on their way out
 //
 // A folder under models exists only whole: it is built in staging and renamed.
@@ -103,7 +105,7 @@ func (s *Store) List() ([]Entry, error) {
 	var list []Entry
 	used := map[Digest]bool{}
 	for _, name := range names {
-		d, err := s.lookup(name)
+		d, err := s.pointed(name)
 		if err != nil {
 			list = append(list, Entry{Name: name, Err: err})
 			continue
@@ -184,21 +186,37 @@ func (s *Store) lookup(ref string) (Digest, error) {
 	if err := ValidName(ref); err != nil {
 		return Digest{}, err
 	}
-	data, err := os.ReadFile(s.namePath(ref))
+	d, err := s.pointed(ref)
 	if errors.Is(err, fs.ErrNotExist) {
-		if versions, err := s.Versions(ref); err == nil {
-			return Digest{}, fmt.Errorf("%w: the name %s points to nothing; it may point to %s: fetch use %s", ErrNotFound, ref, written(versions), versions[0].Version())
-		}
-		return Digest{}, fmt.Errorf("%w: the store has no model named %q%s", ErrNotFound, ref, s.hint())
+		return d, s.unpointed(ref)
 	}
+	return d, err
+}
+
+// pointed reads the file of a name.
+func (s *Store) pointed(name string) (Digest, error) {
+	data, err := os.ReadFile(s.namePath(name))
 	if err != nil {
 		return Digest{}, err
 	}
 	d, err := ParseDigest(strings.TrimSuffix(string(data), "\n"))
 	if err != nil {
-		return Digest{}, &IntegrityError{Model: ref, File: s.namePath(ref), Problem: err.Error(), Repair: importCommand(ref)}
+		return Digest{}, &IntegrityError{Model: name, File: s.namePath(name), Problem: err.Error(), Repair: importCommand(name)}
 	}
 	return d, nil
+}
+
+// unpointed says what there is instead of what a name points to.
+func (s *Store) unpointed(name string) error {
+	versions, _ := s.Versions(name)
+	versions = slices.DeleteFunc(versions, func(e Entry) bool { return e.Digest == Digest{} })
+	if len(versions) > 0 {
+		return fmt.Errorf("%w: the name %s points to nothing; it may point to %s: fetch use %s", ErrNotFound, name, written(versions), versions[0].Version())
+	}
+	if _, err := os.Lstat(s.namePath(name)); err == nil {
+		return fmt.Errorf("%w: the name %s is a link that leads nowhere: fetch rm %s removes it", ErrNotFound, name, name)
+	}
+	return fmt.Errorf("%w: the store has no model named %q%s", ErrNotFound, name, s.hint())
 }
 
 // hint lists the names that do exist.
@@ -230,13 +248,13 @@ func (s *Store) manifest(d Digest) (*Manifest, error) {
 func (s *Store) namesOf(d Digest) []string {
 	names, _ := s.names()
 	return slices.DeleteFunc(names, func(n string) bool {
-		other, err := s.lookup(n)
+		other, err := s.pointed(n)
 		return err != nil || other != d
 	})
 }
 
-// discard moves a model out of sight in one step, then deletes it. A name that
-// another process gave it meanwhile brings it back.
+// discard moves a model out of sight in one step, then deletes it. Where the
+// file system has no locks, a name that it was given meanwhile brings it back.
 func (s *Store) discard(d Digest) error {
 	trash, err := s.stagingDir("")
 	if err != nil {
@@ -256,7 +274,7 @@ func (s *Store) discard(d Digest) error {
 	if err := s.dropDerived(d); err != nil {
 		return err
 	}
-	for _, file := range []string{s.recordPath(d), s.gatePath(d), s.reportPath(d)} {
+	for _, file := range append(s.gatesOf(d), s.recordPath(d), s.reportPath(d)) {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

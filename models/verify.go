@@ -1,6 +1,7 @@
 package models
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -82,7 +83,7 @@ func verifyFiles(dir string, m Manifest, known map[string]stamp) (map[string]sta
 	defer root.Close()
 	stamps := make(map[string]stamp, len(m.Files))
 	for _, want := range m.Files {
-		seen, problem, err := verifyFile(root, want, known)
+		seen, problem, err := verifyFile(context.Background(), root, want, known)
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +95,7 @@ func verifyFiles(dir string, m Manifest, known map[string]stamp) (map[string]sta
 	return stamps, nil
 }
 
-func verifyFile(root *os.Root, want File, known map[string]stamp) (seen stamp, problem string, err error) {
+func verifyFile(ctx context.Context, root *os.Root, want File, known map[string]stamp) (seen stamp, problem string, err error) {
 	f, err := root.Open(filepath.FromSlash(want.Path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return seen, "it is missing", nil
@@ -117,7 +118,7 @@ func verifyFile(root *os.Root, want File, known map[string]stamp) (seen stamp, p
 		return seen, "", nil
 	}
 	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
+	if _, err := io.Copy(hash, ContextReader{Ctx: ctx, R: f}); err != nil {
 		return seen, "", err
 	}
 	if got := Digest(hash.Sum(nil)); got != want.SHA256 {
@@ -130,7 +131,7 @@ func verifyFile(root *os.Root, want File, known map[string]stamp) (seen stamp, p
 // saves time: where it cannot be written, the next open hashes again.
 func (s *Store) record(d Digest, stamps map[string]stamp) {
 	if data, err := json.Marshal(stamps); err == nil {
-		_ = writeFileDurably(s.recordPath(d), data)
+		_ = WriteFileDurably(s.recordPath(d), data)
 	}
 }
 

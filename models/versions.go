@@ -130,7 +130,7 @@ func (s *Store) Use(ref string) (now Entry, before Digest, err error) {
 
 // point lets a name point to a model, in one step.
 func (s *Store) point(name string, d Digest) error {
-	return writeFileDurably(s.namePath(name), []byte(d.String()+"\n"))
+	return WriteFileDurably(s.namePath(name), []byte(d.String()+"\n"))
 }
 
 // Remove takes away the only version of a NAME and the name with it, a version
@@ -211,8 +211,14 @@ func (s *Store) onlyVersion(name string) (Entry, error) {
 		name, len(list), written(list), name, versionSign, name)
 }
 
-// remove takes away an entry's name, and the model unless it has another.
+// remove takes away an entry's name, and the model unless it has another. The answers
+// accepted for a name go before its last version: none of them meet a new model.
 func (s *Store) remove(e Entry) error {
+	if list, err := s.Versions(e.Called()); err == nil && len(list) == 1 {
+		if err := removeDurably(s.BaselinePath(e.Called())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	if e.Name != "" {
 		if err := removeDurably(s.namePath(e.Name)); err != nil {
 			return err

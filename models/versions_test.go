@@ -211,3 +211,33 @@ func TestPullsStay(t *testing.T) {
 		}
 	}
 }
+
+// A name that is a link to nothing is an entry with an error, and can be removed.
+func TestDanglingName(t *testing.T) {
+	s := NewStore(t.TempDir())
+	d := install(t, s, "b", "weights")
+	if err := os.Symlink("nowhere", s.namePath("a")); err != nil {
+		t.Skip(err)
+	}
+	list, err := s.List()
+	if err != nil || len(list) != 2 || list[0].Name != "a" || !errors.Is(list[0].Err, fs.ErrNotExist) || list[1].Digest != d {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if _, err := s.Open("a"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "a link that leads nowhere: fetch rm a") {
+		t.Error(err)
+	}
+	if _, err := s.Remove("a"); err != nil {
+		t.Error(err)
+	}
+	checkStore(t, s, "b")
+	if err := errors.Join(os.Remove(s.namePath("b")), os.Symlink("nowhere", s.namePath("b"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open("b"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "it may point to "+VersionOf("b", d)+":") {
+		t.Error(err)
+	}
+	if now, _, err := s.Use(VersionOf("b", d)); err != nil || now.Digest != d {
+		t.Errorf("%+v, %v", now, err)
+	}
+	checkStore(t, s, "b")
+}

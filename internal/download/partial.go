@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -385,13 +386,13 @@ func sweep(target string, left []leftover) {
 	}
 }
 
-// checkName allows clean paths below the folder, as the store does.
+// checkName allows the paths that the store does, as far as a partial fits beside them.
 func checkName(name string) error {
-	base := filepath.Base(filepath.FromSlash(name))
+	if err := models.CheckPath(name); err != nil {
+		return err
+	}
+	base := path.Base(name)
 	switch {
-	case !filepath.IsLocal(filepath.FromSlash(name)), name == ".", strings.ContainsAny(name, "\\:\x00"),
-		filepath.ToSlash(filepath.Clean(filepath.FromSlash(name))) != name:
-		return fmt.Errorf("%.200q is not a clean path inside the folder", name)
 	case len(base) > maxName:
 		return fmt.Errorf("the name %.40q… is longer than %d bytes", base, maxName)
 	case strings.Contains(base, partialTag):

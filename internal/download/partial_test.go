@@ -246,7 +246,8 @@ func TestRecordOfAFileInPlace(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for _, name := range []string{"", ".", "..", "../x", "/x", "a/../b", "a//b", "a/", "./a", `a\b`, "c:x", "a\x00b", strings.Repeat("n", 181), "x.part-y"} {
+	for _, name := range []string{"", ".", "..", "../x", "/x", "a/../b", "a//b", "a/", "./a", `a\b`, "c:x", "a\x00b", strings.Repeat("n", 181), "x.part-y",
+		"aux.gguf", "a./b", "b ", "a?"} {
 		_, err := (&Downloader{}).Fetch(t.Context(), t.TempDir(), []File{{Name: name, URL: "https://models.invalid/"}})
 		var e *Error
 		if !errors.As(err, &e) || e.Kind != Usage {

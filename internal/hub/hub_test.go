@@ -241,3 +241,26 @@ func FuzzListing(f *testing.F) {
 		}
 	})
 }
+
+// A file that no model may hold is not there; a listing that leads out is a lie.
+func TestListedPaths(t *testing.T) {
+	list := func(name string) ([]File, error) {
+		c, _ := client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			page := []entry{{Type: "file", Path: name, OID: strings.Repeat("0", 40)}, {Type: "file", Path: "model.gguf", OID: strings.Repeat("0", 40)}}
+			if err := json.NewEncoder(w).Encode(page); err != nil {
+				t.Error(err)
+			}
+		}), secret)
+		return c.Files(t.Context(), Commit{Repo: "o/r", SHA: strings.Repeat("a", 40)})
+	}
+	for _, name := range []string{"aux.gguf", "dir./x", "what?.png", `a\b`, "a:b", "x "} {
+		if files, err := list(name); err != nil || len(files) != 1 || files[0].Path != "model.gguf" {
+			t.Errorf("%q: %v, %v", name, files, err)
+		}
+	}
+	for _, name := range []string{"../x", "/x", "", ".", "a//b"} {
+		if _, err := list(name); err == nil || !strings.Contains(err.Error(), "is no path") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

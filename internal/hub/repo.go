@@ -80,8 +80,8 @@ func (c *Client) Files(ctx context.Context, at Commit) ([]File, error) {
 			return nil, err
 		}
 		for _, e := range page {
-			if e.Type != "file" {
-				continue
+			if e.Type != "file" || fs.ValidPath(e.Path) && models.CheckPath(e.Path) != nil {
+				continue // no model may hold a file of such a name
 			}
 			f, err := e.file()
 			if err != nil {
@@ -115,7 +115,7 @@ type entry struct {
 
 func (e entry) file() (File, error) {
 	f := File{Path: e.Path, Size: e.Size}
-	if !fs.ValidPath(e.Path) || strings.ContainsAny(e.Path, "\\\x00") {
+	if models.CheckPath(e.Path) != nil {
 		return f, fmt.Errorf("%.80q is no path", e.Path)
 	}
 	if e.LFS == nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"cubby/models/importer"
 )
 
 // Token is a secret of the user's, and where it was found. It prints as nothing
@@ -73,19 +75,6 @@ func tokenFile() (string, error) {
 	if file := os.Getenv("HF_TOKEN_PATH"); file != "" {
 		return os.ExpandEnv(file), nil
 	}
-	dir, err := Home()
+	dir, err := importer.HubHome()
 	return filepath.Join(dir, "token"), err
-}
-
-// Home is the folder of Hugging Face's own programs: HF_HOME, or huggingface in the
-// user's cache.
-func Home() (string, error) {
-	if dir := os.Getenv("HF_HOME"); dir != "" {
-		return os.ExpandEnv(dir), nil
-	}
-	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
-		return filepath.Join(dir, "huggingface"), nil
-	}
-	home, err := os.UserHomeDir()
-	return filepath.Join(home, ".cache", "huggingface"), err
 }

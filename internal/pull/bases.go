@@ -169,7 +169,7 @@ func (b Bases) download(ctx context.Context, dir, name string) (string, error) {
 	}
 	data, err := json.Marshal(KeptBase{name, at.SHA, files})
 	if err == nil {
-		err = writeNew(filepath.Join(dir, baseRecordName), data)
+		err = models.WriteFileDurably(filepath.Join(dir, baseRecordName), data)
 	}
 	if err != nil {
 		return "", stored(err)
@@ -237,17 +237,6 @@ func takeUp(dir, commit string) (string, error) {
 		}
 	}
 	return folder, os.MkdirAll(folder, 0o755)
-}
-
-// writeNew replaces a small file in one step.
-func writeNew(name string, data []byte) error {
-	if err := os.WriteFile(name+".new", data, 0o644); err != nil {
-		return err
-	}
-	if err := os.Rename(name+".new", name); err != nil {
-		return err
-	}
-	return models.SyncDir(filepath.Dir(name))
 }
 
 // ListBases lists the base models that a store keeps, whole ones only.

@@ -55,13 +55,23 @@ func (c HubCache) Base(_ context.Context, name string) (string, error) {
 // hubDir is where Hugging Face's programs keep downloads.
 func hubDir() (string, error) {
 	if dir := os.Getenv("HF_HUB_CACHE"); dir != "" {
-		return dir, nil
+		return os.ExpandEnv(dir), nil
 	}
+	dir, err := HubHome()
+	return filepath.Join(dir, "hub"), err
+}
+
+// HubHome is the folder of Hugging Face's own programs: HF_HOME, or huggingface in the
+// user's cache.
+func HubHome() (string, error) {
 	if dir := os.Getenv("HF_HOME"); dir != "" {
-		return filepath.Join(dir, "hub"), nil
+		return os.ExpandEnv(dir), nil
+	}
+	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
+		return filepath.Join(dir, "huggingface"), nil
 	}
 	home, err := os.UserHomeDir()
-	return filepath.Join(home, ".cache", "huggingface", "hub"), err
+	return filepath.Join(home, ".cache", "huggingface"), err
 }
 
 // publishers are who publishes the students that a training platform names

@@ -88,7 +88,7 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 		return res, err
 	}
 	if m := w.manifest; m.Adapter != "" {
-		if err := stage.Share(m.Weights); err != nil {
+		if err := stage.Share(ctx, m.Weights); err != nil {
 			return res, err
 		}
 	}

@@ -499,12 +499,22 @@ func TestHubCache(t *testing.T) {
 		t.Errorf("a commit that leads out: %v", err)
 	}
 	t.Setenv("HF_HUB_CACHE", "")
+	t.Setenv("HF_HOME", "")
+	t.Setenv("XDG_CACHE_HOME", "/x")
+	t.Setenv("SCRATCH", "/s")
+	if dir, err := hubDir(); err != nil || dir != filepath.Join("/x", "huggingface", "hub") {
+		t.Errorf("with XDG_CACHE_HOME: %s, %v", dir, err)
+	}
+	t.Setenv("HF_HOME", "$SCRATCH/h")
+	if dir, err := hubDir(); err != nil || dir != filepath.Join("/s", "h", "hub") {
+		t.Errorf("with a variable in HF_HOME: %s, %v", dir, err)
+	}
 	t.Setenv("HF_HOME", "/h")
 	if dir, err := hubDir(); err != nil || dir != filepath.Join("/h", "hub") {
 		t.Errorf("with HF_HOME: %s, %v", dir, err)
 	}
-	t.Setenv("HF_HUB_CACHE", "/c")
-	if dir, err := hubDir(); err != nil || dir != "/c" {
+	t.Setenv("HF_HUB_CACHE", "$SCRATCH/c")
+	if dir, err := hubDir(); err != nil || dir != "/s/c" {
 		t.Errorf("with HF_HUB_CACHE: %s, %v", dir, err)
 	}
 }
