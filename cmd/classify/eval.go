@@ -50,7 +50,7 @@ func (p *program) eval(ctx context.Context, args []string) error {
 	if err := p.warnTrainedOn(evalRows(list)); err != nil {
 		return err
 	}
-	report, err := p.evaluate(ctx, evalRows(list))
+	report, ownScoring, err := p.evaluate(ctx, evalRows(list))
 	if err != nil {
 		return err
 	}
@@ -60,31 +60,26 @@ func (p *program) eval(ctx context.Context, args []string) error {
 	if p.texts {
 		report.ShowTexts(evalRows(list))
 	}
-	if err := errors.Join(p.writeReports(report), p.keepReport(report)); err != nil {
-		return err
-	}
-	if p.platform != "" {
-		metrics, err := report.PlatformMetrics()
-		if err := errors.Join(err, os.WriteFile(p.platform, metrics, 0o644)); err != nil {
-			return err
-		}
-	}
 	if p.json {
 		err = writeJSON(p.stdout, report)
 	} else {
 		_, err = io.WriteString(p.stdout, reportText(report))
 	}
+	if err := p.keepReport(report, ownScoring); err != nil {
+		fmt.Fprintln(p.stderr, "warning: the report cannot be kept in the store:", err)
+	}
+	err = errors.Join(err, p.writeReports(report), p.writePlatform(report))
 	if err == nil && report.Errors > 0 {
 		err = fmt.Errorf("%w: %d of %d", errPartial, report.Errors, report.Rows)
 	}
 	return err
 }
 
-// evaluate runs the rows through the target.
-func (p *program) evaluate(ctx context.Context, list []eval.Row) (report *eval.Report, err error) {
+// evaluate runs the rows through the target, and tells the model's own scoring.
+func (p *program) evaluate(ctx context.Context, list []eval.Row) (report *eval.Report, ownScoring string, err error) {
 	t, err := p.open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer closing(t, &err)
 	f := t.Facts()
@@ -94,21 +89,21 @@ func (p *program) evaluate(ctx context.Context, list []eval.Row) (report *eval.R
 	opts := eval.Options{Progress: p.progress(), Alone: alone}
 	if p.predictions != "" {
 		if _, err := eval.Truth(f.Labels, list); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.data, err)
+			return nil, "", fmt.Errorf("%s: %w", p.data, err)
 		}
 		kept, err := openPredictions(p.predictions, f.Labels, list, header)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		defer closing(kept, &err)
 		opts.Answered, opts.Save = kept.answered, kept.save
 	}
 	if report, err = eval.Run(ctx, t, f.Labels, list, opts); err != nil {
-		return nil, fmt.Errorf("%s: %w", p.data, err)
+		return nil, "", fmt.Errorf("%s: %w", p.data, err)
 	}
 	report.Model, report.Artifact, report.Scoring = header.Model, header.Artifact, header.Scoring
 	report.Engine, report.Dataset = header.Engine, header.Dataset
-	return report, nil
+	return report, f.OwnScoring, nil
 }
 
 // trainRows reads a file of training rows.

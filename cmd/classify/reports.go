@@ -33,14 +33,19 @@ func (p *program) checkReports() error {
 }
 
 // keepReport keeps the evaluation of a model of the store there, without texts: a
-// server shows it, and measures drift against it.
-func (p *program) keepReport(r *eval.Report) error {
-	if p.server != "" {
+// server shows it, and measures drift against it. One by another scoring than the
+// model's own is not kept, nor one of fewer rows than the kept one.
+func (p *program) keepReport(r *eval.Report, ownScoring string) error {
+	if p.server != "" || r.Scoring != ownScoring {
 		return nil
 	}
 	store, err := p.local.Store()
 	if err != nil {
 		return err
+	}
+	if rows := keptRows(store, r.Artifact); rows > r.Rows {
+		fmt.Fprintf(p.stderr, "note: the store keeps the evaluation of %d rows, as this one has %d\n", rows, r.Rows)
+		return nil
 	}
 	kept := *r
 	kept.Mistakes = slices.Clone(r.Mistakes)
@@ -49,10 +54,33 @@ func (p *program) keepReport(r *eval.Report) error {
 	if err != nil {
 		return err
 	}
-	if err := store.SaveReport(r.Artifact, append(data, '\n')); err != nil && !errors.Is(err, models.ErrNotFound) {
-		return fmt.Errorf("the report cannot be kept in the store: %w", err)
+	err = store.SaveReport(r.Artifact, append(data, '\n'))
+	if errors.Is(err, models.ErrNotFound) {
+		return nil // it is not a model of the store
 	}
-	return nil
+	return err
+}
+
+// keptRows is how many rows the kept evaluation of an artefact has; 0 without one.
+func keptRows(store *models.Store, artifact string) int {
+	data, err := store.Report(artifact)
+	var r struct{ Rows int }
+	if err != nil || json.Unmarshal(data, &r) != nil {
+		return 0
+	}
+	return r.Rows
+}
+
+// writePlatform writes the file of -platform.
+func (p *program) writePlatform(r *eval.Report) error {
+	if p.platform == "" {
+		return nil
+	}
+	metrics, err := r.PlatformMetrics()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(p.platform, metrics, 0o644)
 }
 
 func (p *program) writeReports(r *eval.Report) error {

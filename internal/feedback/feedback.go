@@ -6,68 +6,44 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"sync"
+	"time"
 
-	"cubby/internal/server"
+	"cubby/internal/journal"
 )
 
 // maxLine bounds a line of the file, in bytes.
 const maxLine = 16 << 20
 
-// File is a file of feedback that is written to.
-type File struct {
-	mu sync.Mutex
-	f  *os.File
+// Feedback is what a person, or another system, says of an answer.
+type Feedback struct {
+	Time        time.Time `json:"time"`
+	ID          string    `json:"id"`
+	Model       string    `json:"model"`
+	Artifact    string    `json:"artifact"`
+	Label       string    `json:"label"`               // the true one
+	Predicted   string    `json:"predicted,omitempty"` // empty where the answer is not remembered
+	Probability float64   `json:"probability,omitempty"`
+	Text        string    `json:"text,omitempty"` // where the sender gave it, as a row to train with
 }
 
-// Open opens a file for appending, or makes it, for its owner alone. What a killed
-// process left of a line is cut off.
+// File is a file of feedback that is written to.
+type File struct{ lines *journal.File }
+
+// Open opens a file for appending, or makes it, for its owner alone. See journal.Open.
 func Open(name string) (*File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	lines, err := journal.Open(name, 0o600, nil)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	var end int64
-	if err == nil {
-		end, err = lastBreak(f, info.Size())
-	}
-	if err == nil {
-		err = f.Truncate(end)
-	}
-	if err == nil {
-		_, err = f.Seek(end, io.SeekStart)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
-	}
-	return &File{f: f}, nil
+	return &File{lines}, nil
 }
 
-// lastBreak is the end of the last line within the first size bytes.
-func lastBreak(f *os.File, size int64) (int64, error) {
-	buffer := make([]byte, 64<<10)
-	for size > 0 {
-		from := max(0, size-int64(len(buffer)))
-		part := buffer[:size-from]
-		if _, err := f.ReadAt(part, from); err != nil {
-			return 0, err
-		}
-		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
-			return from + int64(i) + 1, nil
-		}
-		size = from
-	}
-	return 0, nil
-}
-
-// Keep appends feedback and makes it durable: all of it, or none.
-func (f *File) Keep(list []server.Feedback) error {
+// Keep appends feedback and makes it durable. Where it fails none of it is kept; of a
+// process that is killed in it the first lines may be.
+func (f *File) Keep(list []Feedback) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -76,22 +52,12 @@ func (f *File) Keep(list []server.Feedback) error {
 			return err
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	at, err := f.f.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return err
-	}
-	_, err = f.f.Write(b.Bytes())
-	if err = errors.Join(err, f.f.Sync()); err != nil {
-		_, back := f.f.Seek(at, io.SeekStart)
-		return errors.Join(err, f.f.Truncate(at), back)
-	}
-	return nil
+	_, err := f.lines.Write(b.Bytes())
+	return err
 }
 
 // Close closes the file.
-func (f *File) Close() error { return f.f.Close() }
+func (f *File) Close() error { return f.lines.Close() }
 
 // Formats of training rows: those that distil labs' platform has taken over the years.
 const (
@@ -127,13 +93,13 @@ func Export(w io.Writer, r io.Reader, model, format string) (written, textless i
 }
 
 // read returns the last feedback of each id, in the order in which the ids came.
-func read(r io.Reader, model string) ([]server.Feedback, error) {
+func read(r io.Reader, model string) ([]Feedback, error) {
 	in := bufio.NewScanner(r)
 	in.Buffer(make([]byte, 64<<10), maxLine)
-	var list []server.Feedback
+	var list []Feedback
 	place := map[string]int{}
 	for n := 1; in.Scan(); n++ {
-		var f server.Feedback
+		var f Feedback
 		if err := json.Unmarshal(in.Bytes(), &f); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
@@ -163,7 +129,7 @@ type conversation struct {
 	Messages []message `json:"messages"`
 }
 
-func row(format string, f server.Feedback) (any, error) {
+func row(format string, f Feedback) (any, error) {
 	switch format {
 	case Messages:
 		return conversation{[]message{{"user", f.Text}, {"assistant", f.Label}}}, nil

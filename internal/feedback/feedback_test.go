@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"cubby/internal/server"
 )
 
 // A line that a killed process left half is cut off, and the next run goes on behind
@@ -20,7 +18,7 @@ func TestKeep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Keep([]server.Feedback{{ID: id, Model: "m", Label: "a <b>"}, {ID: id + "2", Model: "m", Label: "b"}}); err != nil {
+		if err := f.Keep([]Feedback{{ID: id, Model: "m", Label: "a <b>"}, {ID: id + "2", Model: "m", Label: "b"}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.Close(); err != nil {

@@ -1,11 +1,14 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"cubby/internal/feedback"
+	"cubby/models"
 	"cubby/runtime"
 )
 
@@ -14,18 +17,6 @@ const maxID = 128
 
 // maxRemembered is how many answers with an id are remembered for feedback.
 const maxRemembered = 100_000
-
-// Feedback is what a person, or another system, says of an answer.
-type Feedback struct {
-	Time        time.Time `json:"time"`
-	ID          string    `json:"id"`
-	Model       string    `json:"model"`
-	Artifact    string    `json:"artifact"`
-	Label       string    `json:"label"`               // the true one
-	Predicted   string    `json:"predicted,omitempty"` // empty where the answer is not remembered
-	Probability float64   `json:"probability,omitempty"`
-	Text        string    `json:"text,omitempty"` // where the sender gave it, as a row to train with
-}
 
 // remembered is what is kept of an answer with an id, in memory.
 type remembered struct {
@@ -100,7 +91,7 @@ type feedbackAnswer struct {
 	Unknown int    `json:"unknown"` // ids whose answer is not remembered
 }
 
-// feedback answers POST /v1/feedback: all of it is taken, or nothing.
+// feedback answers POST /v1/feedback: a bad label refuses all of it.
 func (s *Server) feedback(c *gin.Context) error {
 	if _, err := s.backends(); err != nil {
 		return err
@@ -119,15 +110,19 @@ func (s *Server) feedback(c *gin.Context) error {
 	}
 	c.Set(modelKey, info.Model)
 	c.Set(textsKey, len(req.list))
-	out, list := feedbackAnswer{Model: info.Model}, make([]Feedback, len(req.list))
-	for i, it := range req.list {
+	for _, it := range req.list {
 		if _, ok := info.Labels.Index(it.label); !ok {
 			return failAt(codeBadValue, it.at, "it is none of the model's labels: GET /v1/models lists them")
 		}
-		list[i] = s.judge(info, it, &out)
+	}
+	taken := s.take(info.Model, req.list)
+	out, list := feedbackAnswer{Model: info.Model}, make([]feedback.Feedback, len(req.list))
+	for i, it := range req.list {
+		list[i] = judge(info, it, taken[i], &out)
 	}
 	if s.opt.Keep != nil {
 		if err := s.opt.Keep(list); err != nil {
+			s.putBack(info.Model, req.list, taken)
 			return &failure{Code: codeInternal, Message: "the feedback cannot be kept, and none of it was counted", Cause: err}
 		}
 	}
@@ -135,12 +130,33 @@ func (s *Server) feedback(c *gin.Context) error {
 	return write(c, out)
 }
 
-// judge compares what is said with what was answered.
-func (s *Server) judge(info runtime.Info, it feedbackItem, out *feedbackAnswer) Feedback {
-	f := Feedback{Time: time.Now().UTC(), ID: it.id, Model: info.Model, Artifact: info.Artifact, Label: it.label, Text: it.text}
-	r, ok := s.recent.Get(info.Model + "\n" + it.id)
+// take takes the answers that are spoken of out of those remembered, so that none is
+// judged twice; nil where one is not remembered.
+func (s *Server) take(model string, list []feedbackItem) []*remembered {
+	taken := make([]*remembered, len(list))
+	for i, it := range list {
+		key := model + "\n" + it.id
+		if r, ok := s.recent.Get(key); ok && s.recent.Remove(key) {
+			taken[i] = &r
+		}
+	}
+	return taken
+}
+
+// putBack undoes take, but for ids that have been answered anew.
+func (s *Server) putBack(model string, list []feedbackItem, taken []*remembered) {
+	for i, r := range taken {
+		if r != nil {
+			s.recent.ContainsOrAdd(model+"\n"+list[i].id, *r)
+		}
+	}
+}
+
+// judge compares what is said with what was answered; nil where that is not known.
+func judge(info runtime.Info, it feedbackItem, r *remembered, out *feedbackAnswer) feedback.Feedback {
+	f := feedback.Feedback{Time: time.Now().UTC(), ID: it.id, Model: info.Model, Artifact: info.Artifact, Label: it.label, Text: it.text}
 	switch {
-	case !ok:
+	case r == nil:
 		out.Unknown++
 		return f
 	case info.Labels.Name(r.label) == it.label:
@@ -152,8 +168,8 @@ func (s *Server) judge(info runtime.Info, it feedbackItem, out *feedbackAnswer) 
 	return f
 }
 
-// learn counts feedback about remembered answers, once for each: they are forgotten.
-func (s *Server) learn(model string, list []Feedback) {
+// learn counts feedback that was kept.
+func (s *Server) learn(model string, list []feedback.Feedback) {
 	for _, f := range list {
 		if f.Predicted == "" {
 			s.opt.Metrics.feedback.WithLabelValues(model, "unknown").Inc()
@@ -162,7 +178,6 @@ func (s *Server) learn(model string, list []Feedback) {
 		right := f.Predicted == f.Label
 		s.opt.Metrics.feedback.WithLabelValues(model, map[bool]string{true: "right", false: "wrong"}[right]).Inc()
 		s.monitors()[model].judged(right)
-		s.recent.Remove(model + "\n" + f.ID)
 	}
 }
 
@@ -188,11 +203,16 @@ func (s *Server) report(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	data, err := []byte(nil), models.ErrNotFound
 	if s.opt.Report != nil {
-		if data, err := s.opt.Report(info.Artifact); err == nil {
-			c.Data(http.StatusOK, "application/json; charset=utf-8", data)
-			return nil
-		}
+		data, err = s.opt.Report(info.Artifact)
+	}
+	if err == nil {
+		c.Data(http.StatusOK, "application/json; charset=utf-8", data)
+		return nil
+	}
+	if !errors.Is(err, models.ErrNotFound) {
+		return &failure{Code: codeInternal, Message: "the model's evaluation cannot be read", Cause: err}
 	}
 	return &failure{Code: codeNotFound, Message: "no evaluation of this artefact has been kept", Hint: "run classify eval -model NAME where the store is"}
 }

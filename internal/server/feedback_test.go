@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"cubby/eval"
+	"cubby/internal/feedback"
 	"cubby/labels"
+	"cubby/models"
 	"cubby/runtime"
 )
 
@@ -27,8 +33,8 @@ func scrape(t *testing.T, s *Server) string {
 
 // Feedback meets the answers that it is about, once.
 func TestFeedback(t *testing.T) {
-	var kept []Feedback
-	s := readyServer(newFake(), Options{Keep: func(list []Feedback) error { kept = append(kept, list...); return nil }})
+	var kept []feedback.Feedback
+	s := readyServer(newFake(), Options{Keep: func(list []feedback.Feedback) error { kept = append(kept, list...); return nil }})
 	post(s, `{"input":[{"id":"a","text":"hello"},{"id":"b","text":"hi"},{"id":"c","text":""},{"text":"hi"},{"id":"`+strings.Repeat("x", maxID+1)+`","text":"hi"}]}`)
 	w := say(s, `{"model":"bank","feedback":[{"id":"a","label":"card","text":"hello"},{"id":"b","label":"cash"},{"id":"c","label":"cash"}]}`)
 	want(t, w, http.StatusOK, "")
@@ -73,11 +79,57 @@ func TestBadFeedback(t *testing.T) {
 			t.Errorf("%.60s: %d %s, want %s", body, w.Code, w.Body, code)
 		}
 	}
-	failing := readyServer(newFake(), Options{Keep: func([]Feedback) error { return errors.New("disk full") }})
+	broken := true
+	failing := readyServer(newFake(), Options{Keep: func([]feedback.Feedback) error {
+		if broken {
+			return errors.New("disk full")
+		}
+		return nil
+	}})
 	post(failing, `{"input":[{"id":"a","text":"hello"}]}`)
 	want(t, say(failing, `{"feedback":[{"id":"a","label":"card"}]}`), http.StatusInternalServerError, "internal")
 	if strings.Contains(scrape(t, failing), "cubby_feedback_total{") {
 		t.Error("feedback that was not kept was counted")
+	}
+	broken = false
+	if w := say(failing, `{"feedback":[{"id":"a","label":"cash"}]}`); !strings.Contains(w.Body.String(), `"wrong":1`) {
+		t.Errorf("the answer was forgotten with the feedback that was not kept: %s", w.Body)
+	}
+	refused := readyServer(newFake(), Options{})
+	post(refused, `{"input":[{"id":"a","text":"hello"}]}`)
+	want(t, say(refused, `{"feedback":[{"id":"a","label":"card"},{"id":"b","label":"other"}]}`), http.StatusBadRequest, "bad_value")
+	if w := say(refused, `{"feedback":[{"id":"a","label":"card"}]}`); !strings.Contains(w.Body.String(), `"right":1`) {
+		t.Errorf("the answer was forgotten with the request that was refused: %s", w.Body)
+	}
+}
+
+// An answer is judged once, also where its id comes again in a request or in others at
+// the same time.
+func TestJudgedOnce(t *testing.T) {
+	arrived, all := make(chan struct{}, 8), make(chan struct{})
+	s := readyServer(newFake(), Options{Keep: func([]feedback.Feedback) error {
+		arrived <- struct{}{}
+		<-all
+		return nil
+	}})
+	post(s, `{"input":[{"id":"a","text":"hello"},{"id":"b","text":"hello"}]}`)
+	const requests = 8
+	var wg sync.WaitGroup
+	for range requests {
+		wg.Go(func() {
+			say(s, `{"feedback":[{"id":"a","label":"card"},{"id":"a","label":"card"},{"id":"a","label":"cash"},{"id":"b","label":"cash"}]}`)
+		})
+	}
+	for range requests {
+		<-arrived
+	}
+	close(all)
+	wg.Wait()
+	metrics := scrape(t, s)
+	for outcome, n := range map[string]int{"right": 1, "wrong": 1, "unknown": 4*requests - 2} {
+		if line := fmt.Sprintf("cubby_feedback_total{model=\"bank\",outcome=%q} %d\n", outcome, n); !strings.Contains(metrics, line) {
+			t.Errorf("no %s", line)
+		}
 	}
 }
 
@@ -165,6 +217,50 @@ func TestNoReport(t *testing.T) {
 	s := readyServer(newFake(), Options{})
 	want(t, ask(s, http.MethodGet, "/v1/models/bank/report", ""), http.StatusNotFound, "not_found")
 	want(t, ask(s, http.MethodGet, "/v1/models/shop/report", ""), http.StatusNotFound, "unknown_model")
+	for err, code := range map[error]runtime.Code{fmt.Errorf("%w: none kept", models.ErrNotFound): "not_found", errors.New("disk on fire"): "internal"} {
+		s := readyServer(newFake(), Options{Report: func(string) ([]byte, error) { return nil, err }})
+		status := map[runtime.Code]int{"not_found": http.StatusNotFound, "internal": http.StatusInternalServerError}[code]
+		want(t, ask(s, http.MethodGet, "/v1/models/bank/report", ""), status, code)
+	}
+}
+
+// Drift of many labels is told once there are five answers for each, or the window is
+// full; and with it what of it is chance.
+func TestDriftOfManyLabels(t *testing.T) {
+	for n, least := range map[int]int{3: 100, 20: 100, 50: 250, 300: windowSize} {
+		m := newMonitor(newFake().Info().Labels, nil)
+		m.reference = &reference{labels: slices.Repeat([]int{4}, n), bins: []int{0, 0, 0, 0, 0, 0, 0, 9}}
+		m.labels = make([]int, n)
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(monitors{"bank": m})
+		told := func() map[string]bool {
+			families, err := registry.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			of := map[string]bool{}
+			for _, f := range families {
+				for _, metric := range f.GetMetric() {
+					for _, label := range metric.GetLabel() {
+						of[f.GetName()+" "+label.GetValue()] = true
+					}
+				}
+			}
+			return of
+		}
+		for i := range least {
+			if i == least-1 && told()["cubby_drift_psi labels"] {
+				t.Errorf("%d labels: told of %d answers", n, i)
+			}
+			m.answered(&runtime.Result{Distribution: labels.Distribution{1, 0, 0}})
+		}
+		got := told()
+		for _, name := range []string{"cubby_drift_psi labels", "cubby_drift_psi confidences", "cubby_drift_noise labels", "cubby_drift_noise confidences"} {
+			if !got[name] {
+				t.Errorf("%d labels: no %s of %d answers", n, name, least)
+			}
+		}
+	}
 }
 
 // The accuracy is that of the last feedback.

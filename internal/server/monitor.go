@@ -15,8 +15,10 @@ const (
 	// windowSize is how many of the last answers, and of the last feedback, drift and
 	// accuracy are measured over.
 	windowSize = 1000
-	// windowLeast is how many there must be before anything is said.
+	// windowLeast is how many there must be before anything is said, and binLeast how many
+	// for each bin of drift, as far as the window holds as many.
 	windowLeast = 100
+	binLeast    = 5
 )
 
 // monitor watches one model's answers and what people say of them.
@@ -103,6 +105,7 @@ func (m *monitor) judged(right bool) {
 }
 
 var (
+	noiseMetric    = prometheus.NewDesc("cubby_drift_noise", "What cubby_drift_psi stays below in 95 of 100 windows without drift.", []string{"model", "of"}, nil)
 	driftMetric    = prometheus.NewDesc("cubby_drift_psi", "Population stability index of the last 1,000 answers against the model's last evaluation: of the labels and of the confidences.", []string{"model", "of"}, nil)
 	accuracyMetric = prometheus.NewDesc("cubby_feedback_accuracy", "Share of right answers among the last 1,000 that feedback came to.", []string{"model"}, nil)
 )
@@ -111,13 +114,22 @@ var (
 func (m *monitor) collect(model string, to chan<- prometheus.Metric) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.reference != nil && len(m.answers.list) >= windowLeast {
-		to <- prometheus.MustNewConstMetric(driftMetric, prometheus.GaugeValue, eval.PSI(m.reference.labels, m.labels), model, "labels")
-		to <- prometheus.MustNewConstMetric(driftMetric, prometheus.GaugeValue, eval.PSI(m.reference.bins, m.bins), model, "confidences")
+	if m.reference != nil {
+		m.drift(m.reference.labels, m.labels, model, "labels", to)
+		m.drift(m.reference.bins, m.bins, model, "confidences", to)
 	}
 	if n := len(m.right.list); n >= windowLeast {
 		to <- prometheus.MustNewConstMetric(accuracyMetric, prometheus.GaugeValue, float64(m.hits)/float64(n), model)
 	}
+}
+
+// drift sends how far counts are from those of the reference, and what of it is chance.
+func (m *monitor) drift(reference, counts []int, model, of string, to chan<- prometheus.Metric) {
+	if len(m.answers.list) < min(max(windowLeast, binLeast*len(counts)), windowSize) {
+		return
+	}
+	to <- prometheus.MustNewConstMetric(driftMetric, prometheus.GaugeValue, eval.PSI(reference, counts), model, of)
+	to <- prometheus.MustNewConstMetric(noiseMetric, prometheus.GaugeValue, eval.PSINoise(reference, counts), model, of)
 }
 
 // watch begins to watch the models.
@@ -141,7 +153,11 @@ func (s *Server) monitors() monitors { return *s.watched.Load() }
 type monitors map[string]*monitor
 
 // Describe implements prometheus.Collector.
-func (l monitors) Describe(to chan<- *prometheus.Desc) { to <- driftMetric; to <- accuracyMetric }
+func (l monitors) Describe(to chan<- *prometheus.Desc) {
+	to <- driftMetric
+	to <- noiseMetric
+	to <- accuracyMetric
+}
 
 // Collect implements prometheus.Collector.
 func (l monitors) Collect(to chan<- prometheus.Metric) {

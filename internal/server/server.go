@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"cubby/internal/feedback"
 	"cubby/runtime"
 )
 
@@ -45,8 +46,8 @@ type Options struct {
 	APIKey string
 	// Report returns the last evaluation of an artefact, as JSON; nil: none are kept.
 	Report func(artifact string) ([]byte, error)
-	// Keep makes feedback durable, all of it or nothing; nil: it is only counted.
-	Keep    func([]Feedback) error
+	// Keep makes feedback durable, none of it where it fails; nil: it is only counted.
+	Keep    func([]feedback.Feedback) error
 	Cache   *runtime.Cache // whose counts are shown; nil: there is none
 	Log     *slog.Logger   // nil: nothing is logged
 	Metrics *Metrics       // nil: a new one

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cubby/eval"
+	"cubby/internal/journal"
 	"cubby/labels"
 	"cubby/runtime/chat"
 )
@@ -32,7 +33,7 @@ type Spent struct {
 type Cached struct {
 	Target
 	usage func() chat.Usage
-	file  *os.File
+	file  *journal.File
 	known map[string]cachedAnswer
 	spent Spent
 }
@@ -63,22 +64,19 @@ func NewCached(t Target, usage func() chat.Usage, dir string) (c *Cached, err er
 		return nil, err
 	}
 	name := filepath.Join(dir, strings.TrimPrefix(t.Facts().Artifact, "sha256:")+".jsonl")
-	if c.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if c.file, err = journal.Open(name, 0o600, c.read); err != nil {
 		return nil, err
-	}
-	if err := c.read(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w; remove it", name, err), c.file.Close())
 	}
 	return c, nil
 }
 
-// read loads the whole lines and cuts off what a killed process left behind them.
-func (c *Cached) read() error {
-	in, size := bufio.NewReader(c.file), int64(0)
+// read loads whole lines.
+func (c *Cached) read(r io.Reader) error {
+	in := bufio.NewReader(r)
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			break
+			return nil
 		}
 		if err != nil {
 			return err
@@ -89,55 +87,64 @@ func (c *Cached) read() error {
 			err = a.Distribution.Check()
 		}
 		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+			return fmt.Errorf("line %d: %w; remove it", n, err)
 		}
 		if len(a.Distribution) == c.Facts().Labels.Len() {
 			c.known[a.Text] = a
 		}
-		size += int64(len(line))
 	}
-	if err := c.file.Truncate(size); err != nil {
-		return err
-	}
-	_, err := c.file.Seek(size, io.SeekStart)
-	return err
 }
 
-// Classify asks about the texts that are not known yet.
+// Classify asks about the texts that are not known yet, once about each.
 func (c *Cached) Classify(ctx context.Context, texts []string) ([]eval.Answer, error) {
 	answers := make([]eval.Answer, len(texts))
 	var ask []string
-	var at []int
+	place := map[string]int{} // in ask
+	for _, text := range texts {
+		if _, ok := c.known[sum(text)]; ok {
+			continue
+		}
+		if _, ok := place[text]; !ok {
+			place[text] = len(ask)
+			ask = append(ask, text)
+		}
+	}
+	var got []eval.Answer
+	var took []cachedAnswer
+	if len(ask) > 0 {
+		var err error
+		if got, took, err = c.ask(ctx, ask); err != nil {
+			return nil, err
+		}
+	}
+	told := make([]bool, len(ask))
 	for i, text := range texts {
-		if a, ok := c.known[sum(text)]; ok {
+		k, asked := place[text]
+		a := c.known[sum(text)]
+		if asked {
+			answers[i], a = got[k], took[k]
+		} else {
 			answers[i] = eval.Answer{Distribution: a.Distribution, LabelOnly: a.LabelOnly, Unresolved: a.Unresolved}
-			c.spent.add(a)
+		}
+		c.spent.add(a)
+		if !asked || told[k] {
 			c.spent.FromCache++
 			continue
 		}
-		ask, at = append(ask, text), append(at, i)
-	}
-	if len(ask) == 0 {
-		return answers, nil
-	}
-	got, err := c.ask(ctx, ask)
-	if err != nil {
-		return nil, err
-	}
-	for k, i := range at {
-		answers[i] = got[k]
+		told[k] = true
 	}
 	return answers, nil
 }
 
-// ask asks about texts and keeps what was answered.
-func (c *Cached) ask(ctx context.Context, texts []string) ([]eval.Answer, error) {
+// ask asks about texts and keeps what was answered. It tells what each took.
+func (c *Cached) ask(ctx context.Context, texts []string) ([]eval.Answer, []cachedAnswer, error) {
 	before, start := c.usage(), time.Now()
 	got, err := c.Target.Classify(ctx, texts)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	took, after, n := time.Since(start), c.usage(), float64(len(texts))
+	var all []cachedAnswer
 	var lines []byte
 	for i, a := range got {
 		line := cachedAnswer{
@@ -145,21 +152,19 @@ func (c *Cached) ask(ctx context.Context, texts []string) ([]eval.Answer, error)
 			Prompt: float64(after.PromptTokens-before.PromptTokens) / n, Answer: float64(after.CompletionTokens-before.CompletionTokens) / n,
 			Time: took / time.Duration(len(texts)), Texts: len(texts),
 		}
-		c.spent.add(line)
+		all = append(all, line)
 		if a.Err != nil {
 			continue
 		}
 		raw, err := json.Marshal(line)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		lines = append(append(lines, raw...), '\n')
 		c.known[line.Text] = line
 	}
-	if _, err := c.file.Write(lines); err != nil {
-		return nil, err
-	}
-	return got, c.file.Sync()
+	_, err = c.file.Write(lines)
+	return got, all, err
 }
 
 func sum(text string) string {

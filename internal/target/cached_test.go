@@ -119,3 +119,23 @@ func TestCachedDamage(t *testing.T) {
 		}
 	}
 }
+
+// A text that stands several times in a batch is asked once, and each place is answered.
+func TestCachedTwice(t *testing.T) {
+	a, c := cached(t, t.TempDir())
+	got, err := c.Classify(t.Context(), []string{"one", "bad", "one", "two", "bad", "one"})
+	if err != nil || !reflect.DeepEqual(a.texts, []string{"one", "bad", "two"}) {
+		t.Fatalf("asked %q, %v", a.texts, err)
+	}
+	for i, a := range got {
+		if bad := i == 1 || i == 4; (a.Err != nil) != bad || (a.Distribution == nil) != bad {
+			t.Errorf("%d: %+v", i, a)
+		}
+	}
+	if s := c.Spent(); s.Texts != 6 || s.FromCache != 3 || s.PromptTokens != 60 {
+		t.Errorf("%+v", s)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

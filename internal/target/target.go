@@ -27,6 +27,7 @@ type Facts struct {
 	Model      string
 	Artifact   string
 	Scoring    string
+	OwnScoring string // the model's own
 	Calibrated bool
 	Labels     *labels.Set
 	Engine     engine.Info
@@ -62,7 +63,7 @@ func (l *local) Classify(ctx context.Context, texts []string) ([]eval.Answer, er
 func (l *local) Facts() Facts {
 	info := l.backend.Info()
 	f := Facts{
-		Model: info.Model, Artifact: info.Artifact, Scoring: string(info.Scoring),
+		Model: info.Model, Artifact: info.Artifact, Scoring: string(info.Scoring), OwnScoring: string(info.Scoring),
 		Calibrated: info.Calibrated, Labels: info.Labels, Engine: info.Engine,
 	}
 	if l.scoring != "" {
@@ -101,7 +102,7 @@ func newRemote(ctx context.Context, c *client.Client, model, scoring string) (*r
 		return nil, fmt.Errorf("labels of the server's model %q: %w", m.Name, err)
 	}
 	f := Facts{
-		Model: m.Name, Artifact: m.Artifact, Scoring: m.Scoring, Calibrated: m.Calibrated, Labels: set,
+		Model: m.Name, Artifact: m.Artifact, Scoring: m.Scoring, OwnScoring: m.Scoring, Calibrated: m.Calibrated, Labels: set,
 		Engine: engine.Info{Engine: m.Engine, Kernel: m.Kernel, Precision: m.Precision, Threads: m.Threads},
 	}
 	if scoring != "" {
