@@ -14,11 +14,13 @@ type Replay struct {
 	Agree   int `json:"agree"`
 	// Outside are the platform's predictions that are no label of the set.
 	Outside int `json:"outside,omitempty"`
-	// Labeled are the rows that an accuracy is of: the matched ones, or all where
-	// nothing is known of the platform's, whose label is one of the set.
+	// Labeled are the rows that the accuracy is of: those whose label in the test set is
+	// one of the model's. The platform's is of those with a prediction: all of them but
+	// Unpredicted.
 	Labeled         int `json:"labeled"`
 	Correct         int `json:"correct"`
 	PlatformCorrect int `json:"platform_correct"`
+	Unpredicted     int `json:"unpredicted,omitempty"`
 	// PlatformAccuracy is the accuracy that the platform states, where it has no
 	// predictions.
 	PlatformAccuracy *float64 `json:"platform_accuracy,omitempty"`
@@ -32,7 +34,7 @@ type Replay struct {
 // check reports figures that no run can have.
 func (r *Replay) check() error {
 	for _, part := range [][2]int{{r.Rows, r.Of}, {r.Matched, r.Rows}, {r.Agree, r.Matched}, {r.Outside, r.Matched}, {r.Labeled, r.Rows}, {r.Correct, r.Labeled},
-		{r.PlatformCorrect, r.Labeled}, {r.Failed, r.Rows}, {r.Truncated, r.Rows}} {
+		{r.Unpredicted, r.Labeled}, {r.PlatformCorrect, r.Labeled - r.Unpredicted}, {r.Failed, r.Rows}, {r.Truncated, r.Rows}} {
 		if part[0] < 0 || part[0] > part[1] {
 			return fmt.Errorf("replay: %d of %d rows", part[0], part[1])
 		}

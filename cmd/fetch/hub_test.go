@@ -171,6 +171,17 @@ func TestHubPullGGUF(t *testing.T) {
 	p.want(exitFailure, "", "adapter", "pull", "hf.co/distil-labs/Tickets", "-keep-adapter") // what is installed has none
 }
 
+// A repo may hold the weights alone: the rest is named.
+func TestHubPullBareGGUF(t *testing.T) {
+	root, beside := t.TempDir(), t.TempDir()
+	repo(t, root, "org/bare", map[string]string{"model.gguf": demoGGUF(t)})
+	repo(t, beside, "", map[string]string{"c.py": hubClientText, "j.json": hubJob})
+	p := newPullingHub(t, localhub.Options{Root: root}, nil)
+	p.want(exitFailure, "", "cannot be imported without the prompt", "pull", "hf.co/org/bare")
+	p.want(exitOK, "installed bare: 2 labels", "", "pull", "hf.co/org/bare", "-client", filepath.Join(beside, "c.py"), "-job", filepath.Join(beside, "j.json"))
+	p.whole("bare")
+}
+
 // unpacked is a package's folder.
 func unpacked(t *testing.T, name string) string {
 	t.Helper()

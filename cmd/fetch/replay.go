@@ -75,7 +75,7 @@ func (p *program) replaying() func(done, total int) {
 func (p *program) replayed(r *importer.Replay, kept *models.Replay, line io.Writer) {
 	if r == nil {
 		if kept != nil {
-			fmt.Fprintln(line, replayLine(kept))
+			fmt.Fprintf(line, "%s, at its first import\n", replayLine(kept))
 		}
 		return
 	}
@@ -104,8 +104,8 @@ func replayLine(r *models.Replay) string {
 	}
 	fmt.Fprintf(&b, "accuracy %s", share(r.Correct, r.Labeled))
 	switch {
-	case r.Matched > 0 && r.Labeled > 0:
-		fmt.Fprintf(&b, ", the platform's %.1f %%", 100*float64(r.PlatformCorrect)/float64(r.Labeled))
+	case r.Matched > 0 && r.Labeled > r.Unpredicted:
+		fmt.Fprintf(&b, ", the platform's %.1f %%", 100*float64(r.PlatformCorrect)/float64(r.Labeled-r.Unpredicted))
 	case r.PlatformAccuracy != nil:
 		fmt.Fprintf(&b, ", the platform's %.1f %%", 100**r.PlatformAccuracy)
 	default:

@@ -24,11 +24,21 @@ func FindCLI() (CLI, bool) {
 	return CLI{path}, err == nil
 }
 
+// noCLI is the error of a login that distil would have to give; it is one of the kind
+// Auth, though nobody refused it.
+type noCLI struct{}
+
+func (noCLI) Error() string {
+	return "distil is not installed (not in PATH): install it, or log in without it: fetch login -user NAME"
+}
+
+func (noCLI) Is(target error) bool { return target == Auth }
+
 // Token runs distil access-token.
 func (d CLI) Token(ctx context.Context) (Secret, error) {
 	const request = "distil access-token"
 	if d.Path == "" {
-		return "", &Error{Kind: Auth, Request: request, Detail: "there is no distil in PATH", Hint: "install it, or log in without it: fetch login -user NAME"}
+		return "", noCLI{}
 	}
 	limited, cancel := context.WithTimeout(ctx, cliTime)
 	defer cancel()

@@ -269,7 +269,7 @@ func TestCLIFails(t *testing.T) {
 	if n, err := io.Copy(&c, strings.NewReader(strings.Repeat("x", 10*maxToken))); err != nil || n != 10*maxToken || len(c.String()) != 2*maxToken {
 		t.Errorf("it kept %d bytes of %d, %v", len(c.String()), n, err)
 	}
-	if _, err := (CLI{}).Token(context.Background()); !errors.Is(err, Auth) || !strings.Contains(err.Error(), "no distil in PATH") {
+	if _, err := (CLI{}).Token(context.Background()); !errors.Is(err, Auth) || !strings.Contains(err.Error(), "distil is not installed (not in PATH)") {
 		t.Error(err)
 	}
 	fakeCLI(t, `sleep 60`)

@@ -158,6 +158,9 @@ func (p *hubPuller) download(ctx context.Context) error {
 	if err := p.work.remove(func(n string) bool { return n == filesName && !p.Again }); err != nil {
 		return stored(err)
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return stored(err)
+	}
 	if err := prune(dir, p.choice.All()); err != nil {
 		return stored(err)
 	}

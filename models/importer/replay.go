@@ -111,22 +111,25 @@ func (pl *player) read() (err error) {
 	if !slices.ContainsFunc(pl.rows, func(r Row) bool { return predictions.ReadLabel(pl.set, r.Answer).Label >= 0 }) {
 		return pl.foreign()
 	}
-	if err := pl.digests(); err != nil {
+	pl.result.Of = len(pl.rows)
+	if err := pl.match(); err != nil {
 		return err
 	}
-	pl.result.Of = len(pl.rows)
-	pl.match()
-	return nil
+	return pl.digests()
 }
 
 // foreign gives up a test set that has none of the model's labels.
 func (pl *player) foreign() error {
-	why := fmt.Sprintf("the test set is another model's: none of its labels is one of this one's, which has %q", pl.set.Name(0))
+	what := "the test set is"
+	if len(pl.sources.test.Rows) == 0 {
+		what = "the predictions are"
+	}
+	why := fmt.Sprintf("%s another model's: none of the labels is one of this one's, which has %q", what, pl.set.Name(0))
 	if pl.Test != "" || pl.Predictions != "" {
 		return errors.New(why)
 	}
 	pl.warnings = append(pl.warnings, why+"; it is not used")
-	pl.rows, pl.sources.test, pl.sources.predictions, pl.sources.metrics, pl.sources.train = nil, TestSet{}, "", "", ""
+	pl.rows, pl.result.Unread, pl.sources.test, pl.sources.predictions, pl.sources.metrics, pl.sources.train = nil, nil, TestSet{}, "", "", ""
 	return nil
 }
 
@@ -183,17 +186,40 @@ func digestFile(name string) (models.Digest, error) {
 }
 
 // match finds the prediction of each row, and then thins the rows out.
-func (pl *player) match() {
+func (pl *player) match() error {
 	texts := make([]string, len(pl.rows))
 	for i, r := range pl.rows {
 		texts[i] = r.Text
 	}
-	at, _ := predictions.Match(texts, pl.platform)
+	at, unused := predictions.Match(texts, pl.platform)
+	if why := pl.strangers(unused); why != "" && pl.Predictions != "" {
+		return fmt.Errorf("%s: %s", pl.Predictions, why)
+	} else if why != "" {
+		pl.warnings = append(pl.warnings, "the predictions are not used: "+why)
+		pl.platform, pl.result.Unread, pl.sources.predictions = nil, nil, ""
+		at, _ = predictions.Match(texts, nil)
+	}
 	var rows []Row
 	for i, from := range evenly(len(pl.rows), pl.Options.Rows) {
 		rows, at[i] = append(rows, pl.rows[from]), at[from]
 	}
 	pl.rows, pl.at = rows, at[:len(rows)]
+	return nil
+}
+
+// strangers says why the predictions are not of the test set, with so many of them that
+// match no row; it is empty where they are, or there are none.
+func (pl *player) strangers(unused int) string {
+	known := func(written string) bool { return predictions.ReadLabel(pl.set, written).Label >= 0 }
+	switch {
+	case len(pl.platform) == 0:
+		return ""
+	case unused == len(pl.platform):
+		return "they are of other texts than the test set"
+	case !slices.ContainsFunc(pl.platform, func(r predictions.Row) bool { return known(r.Written) || known(r.Reference) }):
+		return fmt.Sprintf("none of their labels is one of the model's, which has %q", pl.set.Name(0))
+	}
+	return ""
 }
 
 // evenly picks at most so many of n rows, evenly spread: 0 stands for
@@ -257,11 +283,8 @@ func (pl *player) compare(i int) {
 		said = predictions.ReadLabel(pl.set, prediction.Written)
 		pl.see(prediction, said, truth)
 		pl.agree(i, label, p, said)
-	} else if len(pl.platform) > 0 {
-		if len(r.Unmatched) < maxListed {
-			r.Unmatched = append(r.Unmatched, row.Line)
-		}
-		return
+	} else if len(pl.platform) > 0 && len(r.Unmatched) < maxListed {
+		r.Unmatched = append(r.Unmatched, row.Line)
 	}
 	if truth < 0 {
 		return
@@ -270,8 +293,11 @@ func (pl *player) compare(i int) {
 	if label == truth {
 		r.Correct++
 	}
-	if said.Label == truth {
+	switch {
+	case said.Label == truth:
 		r.PlatformCorrect++
+	case pl.at[i] < 0 && len(pl.platform) > 0:
+		r.Unpredicted++
 	}
 }
 
@@ -312,10 +338,10 @@ func (pl *player) judge() {
 		r.Problem = fmt.Sprintf("only %d of %d answers (%.1f %%) are the platform's, and %.0f %% are expected", r.Agree, r.Matched, 100*r.Share(), 100*WantedShare)
 	case r.Outside > 0:
 		r.Problem = fmt.Sprintf("%d of the platform's %d answers are no label of the model", r.Outside, r.Matched)
-	case a != nil && math.Abs(r.Accuracy()-*a) > 1-WantedShare+1e-9:
+	case a != nil && r.Labeled > 0 && math.Abs(r.Accuracy()-*a) > 1-WantedShare+1e-9:
 		r.Problem = fmt.Sprintf("the accuracy is %.1f %% on the test set, and the platform's %.1f %%", 100*r.Accuracy(), 100**a)
 	case r.Matched == 0 && len(pl.platform) > 0:
-		r.Problem = "the predictions are of other texts than the test set"
+		r.Problem = "none of the rows that were run has a prediction"
 	}
 	if r.Problem != "" {
 		r.Causes = pl.causes()

@@ -150,8 +150,8 @@ func TestReplayCounts(t *testing.T) {
 	if r.Of != 7 || r.Rows != 7 || r.Matched != 6 || r.Agree != 3 || r.Outside != 1 || r.Failed != 1 {
 		t.Errorf("%+v", r.Replay)
 	}
-	// Of the matched rows, five have a label of the set.
-	if r.Labeled != 5 || r.Correct != 3 || r.PlatformCorrect != 2 {
+	// Six rows have a label of the set; the platform's accuracy is of the five with a prediction.
+	if r.Labeled != 6 || r.Correct != 3 || r.PlatformCorrect != 2 || r.Unpredicted != 1 {
 		t.Errorf("accuracies: %+v", r.Replay)
 	}
 	var lines []int
@@ -206,7 +206,11 @@ func TestReplayCauses(t *testing.T) {
 		}, "1 of the platform's 100 answers are no label of the model",
 			"1 of the platform's answers are no label of the model"},
 		{"weights of another training", func(p *playing) { p.predicted("Sort it.", other...) }, "only 0 of 2", "quantisation: most weights are stored as Q4_0, coarser than Q8_0"},
-		{"predictions of other texts", func(p *playing) { p.test(same...); p.predicted("Sort it.", "x", "ant") }, "the predictions are of other texts than the test set", "2 rows of the test set have no prediction (first line 1)"},
+		{"no prediction of the rows that are run", func(p *playing) {
+			p.o.Rows = 1
+			p.test(same...)
+			p.predicted("Sort it.", "zebra 2", "zebra")
+		}, "none of the rows that were run has a prediction", "1 rows of the test set have no prediction (first line 1)"},
 		{"labels that the model lacks", func(p *playing) { p.test("ant 1", "gnu", "zebra 2", "zebra"); p.predicted("Sort it.", other...) }, "only 0 of 2", "labels: 1 rows of the test set have a label that the model does not"},
 		{"no predictions, another accuracy", func(p *playing) {
 			p.test(other...)
@@ -427,5 +431,49 @@ func TestReplayOfStrangers(t *testing.T) {
 	p.o.Require, p.o.Path = true, ""
 	if _, err := p.run(t); err == nil || !strings.Contains(err.Error(), "there is neither a test set nor predictions to replay") {
 		t.Error(err)
+	}
+}
+
+// Predictions of another task say nothing of the accuracy: those that were found are
+// passed over, those that were named refused.
+func TestReplayOfOtherPredictions(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		pairs []string
+		why   string
+	}{
+		{"texts", []string{"x", "ant", "y", "zebra"}, "they are of other texts than the test set"},
+		{"labels", []string{"ant 1", "gnu", "zebra 2", "gnu"}, `none of their labels is one of the model's, which has "zebra"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, metrics := range []string{"", `{"tuned_model_performance": {"accuracy": 0.5}}`} {
+				p := newPlaying(t)
+				p.test("ant 1", "ant", "zebra 2", "ant")
+				p.predicted("Sort it.", c.pairs...)
+				p.files["predictions.jsonl"] = strings.ReplaceAll(p.files["predictions.jsonl"], `"completion": "ant"`, `"completion": "gnu"`) + "no JSON\n"
+				if metrics != "" {
+					p.files["metrics.json"] = metrics
+				}
+				res, err := p.run(t)
+				if err != nil || len(res.Warnings) != 1 || !strings.HasSuffix(res.Warnings[0], "the predictions are not used: "+c.why) {
+					t.Fatalf("%q, %v", res.Warnings, err)
+				}
+				r := res.Replay
+				if r.Problem != "" || r.Matched != 0 || r.Labeled != 2 || r.Correct != 1 || r.Unpredicted != 0 || r.Predictions != (models.Digest{}) ||
+					len(r.Unread) != 0 || (r.PlatformAccuracy != nil) != (metrics != "") {
+					t.Errorf("%+v", r)
+				}
+				if _, kept := res.Manifest.DataFile("predictions.jsonl"); kept {
+					t.Error("they were kept")
+				}
+				p.o.Predictions = filepath.Join(t.TempDir(), "mine.jsonl")
+				if err := os.WriteFile(p.o.Predictions, []byte(p.files["predictions.jsonl"]), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := p.run(t); err == nil || !strings.Contains(err.Error(), "mine.jsonl: "+c.why) {
+					t.Error(err)
+				}
+			}
+		})
 	}
 }
