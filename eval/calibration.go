@@ -26,7 +26,8 @@ type Calibration struct {
 	// too large by about as much as that of the sample.
 	ECEInterval [2]float64 `json:"ece_interval"`
 	// ECENoise is what the ECE of probabilities without fault would stay below in 95
-	// of 100 test sets of these confidences (Bröcker and Smith, 2007). An ECE under it
+	// of 100 test sets of these confidences (after Bröcker and Smith, 2007, who draw the
+	// confidences as well). An ECE under it
 	// shows no fault.
 	ECENoise float64 `json:"ece_noise"`
 	Bins     []Bin   `json:"bins"` // the surest first

@@ -91,6 +91,11 @@ func (p *Predictions) Whole(rows []Row) error {
 	if len(p.Answers) != len(rows) {
 		return fmt.Errorf("it has predictions for %d of %d rows: let the evaluation that wrote it end first", len(p.Answers), len(rows))
 	}
+	for i, r := range rows {
+		if p.Lines[i] != r.Line || p.Truth[i] != r.Answer {
+			return fmt.Errorf("its prediction %d is of line %d with the label %q, and the row of line %d has %q: the file was changed", i+1, p.Lines[i], p.Truth[i], r.Line, r.Answer)
+		}
+	}
 	return nil
 }
 

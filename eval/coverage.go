@@ -53,7 +53,7 @@ func thin(curve []CoveragePoint) []CoveragePoint {
 	}
 	out := curve[:0:0]
 	for i, p := range curve {
-		if i+1 == len(curve) || int(p.Coverage*maxCurve) != int(curve[i+1].Coverage*maxCurve) {
+		if i+1 == len(curve) || int(p.Coverage*(maxCurve-1)) != int(curve[i+1].Coverage*(maxCurve-1)) {
 			out = append(out, p)
 		}
 	}

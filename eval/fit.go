@@ -20,7 +20,8 @@ const (
 	vectorRowsPerLabel = 20
 	vectorRows         = 500
 	folds              = 10
-	// fitFloor is the least probability that a fit works with.
+	// fitFloor is the least probability that a fit works with; zeros stay zero where the
+	// calibration is applied.
 	fitFloor = 1e-12
 	// pull holds the parameters of vector scaling to those of the temperature: the weight of
 	// their squared distance, beside a loss of 1 a row.
@@ -85,20 +86,22 @@ func FitCalibration(set *labels.Set, rows []Row, answers []Answer) (*Fit, error)
 	if f.Rows < max(vectorRows, vectorRowsPerLabel*set.Len()) {
 		return f, nil
 	}
-	return f, f.tryVector(all)
+	f.tryVector(all)
+	return f, nil
 }
 
-func (f *Fit) tryVector(all []sample) error {
+func (f *Fit) tryVector(all []sample) {
 	after := held(all, vector)
 	after.Gain = gain(f.AfterTemperature, after)
 	f.AfterVector = &after
 	if after.Gain.Interval[0] <= 0 {
-		return nil
+		return
 	}
-	f.Improves = gain(f.Before, after).Interval[0] > 0
-	var err error
-	f.Calibration, err = vector(all)
-	return err
+	c, err := vector(all)
+	if err != nil {
+		return // the fit to nine parts was possible, that to all is not: the temperature stays
+	}
+	f.Improves, f.Calibration = gain(f.Before, after).Interval[0] > 0, c
 }
 
 // sample is an answered row.
@@ -164,13 +167,7 @@ func slope(all []sample, counts []int32, beta float64) float64 {
 
 func temperatureInterval(all []sample) [2]float64 {
 	var values []float64
-	left := fitResamples
-	bootstrap(len(all), func(counts []int32) {
-		if left > 0 {
-			values = append(values, temperature(all, counts))
-			left--
-		}
-	})
+	bootstrapTimes(fitResamples, len(all), func(counts []int32) { values = append(values, temperature(all, counts)) })
 	return percentiles(values)
 }
 

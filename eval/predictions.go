@@ -194,6 +194,11 @@ func (p *Predictions) add(line []byte) error {
 	} else if err := p.distribution(x, &a); err != nil {
 		return err
 	}
+	if a.Err == nil {
+		if best, _ := a.Distribution.Best(); p.Set.Name(best) != x.Label {
+			return fmt.Errorf("its label %q is not the most probable one", x.Label)
+		}
+	}
 	p.Lines, p.Truth, p.Answers = append(p.Lines, x.Line), append(p.Truth, x.Answer), append(p.Answers, a)
 	return nil
 }

@@ -143,7 +143,7 @@ func TestCurveIsBounded(t *testing.T) {
 		list[i] = outcome{confidence: float64(i+1) / 10_000, truth: i % 2}
 	}
 	c := coverage(list)
-	if n := len(c.Curve); n > maxCurve+1 || n < maxCurve/2 || c.Curve[n-1].Coverage != 1 || !near(c.Curve[n-1].Risk, 0.5) {
+	if n := len(c.Curve); n > maxCurve || n < maxCurve/2 || c.Curve[n-1].Coverage != 1 || !near(c.Curve[n-1].Risk, 0.5) {
 		t.Errorf("%d points, the last %+v", n, c.Curve[n-1])
 	}
 	if !slices.IsSortedFunc(c.Curve, func(a, b CoveragePoint) int { return int(1e6 * (a.Coverage - b.Coverage)) }) {

@@ -25,9 +25,11 @@ func newRandom() *rand.Rand { return rand.New(rand.NewPCG(seed, seed)) }
 // bootstrap draws as many rows as there are, with replacement (Efron, 1979), and
 // shows how often each was drawn, again and again. The counts are good until use
 // returns.
-func bootstrap(rows int, use func(counts []int32)) {
+func bootstrap(rows int, use func(counts []int32)) { bootstrapTimes(resamples(rows), rows, use) }
+
+func bootstrapTimes(times, rows int, use func(counts []int32)) {
 	random, counts := newRandom(), make([]int32, rows)
-	for range resamples(rows) {
+	for range times {
 		clear(counts)
 		for range rows {
 			counts[random.IntN(rows)]++

@@ -12,6 +12,9 @@ import (
 // that suffice without a mistake among them, with one mistake, and so on.
 const sequences = 4
 
+// leastError is the smallest share that can be asked for: more rows than anyone has.
+const leastError = 1e-6
+
 // PolicyFit is a threshold with what is known of it.
 type PolicyFit struct {
 	labels.Policy
@@ -27,17 +30,18 @@ type PolicyFit struct {
 
 // FitPolicy finds the lowest threshold at which at most a share of maxError of the
 // answers are wrong, with a given confidence, whatever the rows: a guarantee that holds
-// for finite numbers, if the rows are drawn as those to come. Rows without an answer
+// for finite numbers, if the rows are drawn as those to come, one by one. Rows without an answer
 // are never among the answered.
 //
 // It learns, then tests (Angelopoulos, Bates, Candès, Jordan and Lei, 2021): the surest m
 // rows are tested for more and more m by the exact binomial tail until a test fails. A
 // search that stops at an early mistake begins again with more rows, and all of them
 // share the error probability equally. Of the surest m rows the last sets the threshold
-// and the others are what is tested, so that these are independent draws above it.
+// and the others are what is tested, so that these are independent draws above it, where
+// no two rows have the same confidence.
 func FitPolicy(set *labels.Set, rows []Row, answers []Answer, maxError, confidence float64) (*PolicyFit, error) {
-	if !(maxError > 0 && maxError < 1) || !(confidence > 0 && confidence < 1) {
-		return nil, fmt.Errorf("a largest error of %v with a confidence of %v: both must lie between 0 and 1", maxError, confidence)
+	if !(maxError >= leastError && maxError < 1) || !(confidence > 0 && confidence <= 1-leastError) {
+		return nil, fmt.Errorf("a largest error of %v with a confidence of %v: both must lie between 0 and 1, at least %g away", maxError, confidence, leastError)
 	}
 	truth, err := Truth(set, rows)
 	if err != nil {

@@ -114,6 +114,8 @@ func TestPolicyRefuses(t *testing.T) {
 		{0, 0.95, "must lie between 0 and 1"},
 		{0.1, 1, "must lie between 0 and 1"},
 		{math.NaN(), 0.5, "must lie between 0 and 1"},
+		{1e-20, 0.5, "must lie between 0 and 1"},
+		{0.1, 1 - 1e-12, "must lie between 0 and 1"},
 	} {
 		if _, err := FitPolicy(set, rows, answers, c.maxError, c.confidence); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v", c, err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"cubby/eval"
 	"cubby/labels"
@@ -40,6 +41,7 @@ func readAnswers(name string, set *labels.Set, rows []eval.Row) (answers []eval.
 	at := func(names []string) int {
 		return slices.IndexFunc(header, func(h string) bool { return slices.Contains(names, h) })
 	}
+	header[0] = strings.TrimPrefix(header[0], "\ufeff")
 	answer, place := at(answerColumns), at(placeColumns)
 	if answer < 0 {
 		return nil, fmt.Errorf("its header has none of the columns %q", answerColumns)

@@ -108,12 +108,17 @@ func (r *compareRun) prepare(contestants []contestant) error {
 		return err
 	}
 	r.rows = evalRows(list)
-	if r.program.train == "" {
+	own := r.program.train == ""
+	if own {
 		r.program.train = r.ownTrain(contestants)
 	}
 	if r.program.train != "" {
-		if r.train, err = r.trainRows(r.program.train); err != nil {
+		if r.train, err = r.trainRows(r.program.train); err != nil && !own {
 			return err
+		}
+		if err != nil {
+			r.notes = append(r.notes, fmt.Sprintf("the training rows that came with the model are not used: %v", err))
+			r.program.train = ""
 		}
 		if seen := trainedOn(r.rows, r.train); seen != "" {
 			r.notes = append(r.notes, seen)

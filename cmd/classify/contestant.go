@@ -129,8 +129,9 @@ func (p *program) openChat(ctx context.Context, c contestant, task chatTask) (o 
 	if err != nil {
 		return o, err
 	}
-	o.cached, err = target.NewCached(target.Local(b, ""), b.Usage, p.cache)
-	o.Target = o.cached
+	if o.cached, err = target.NewCached(target.Local(b, ""), b.Usage, p.cache); err == nil {
+		o.Target = o.cached
+	}
 	return o, err
 }
 
@@ -189,14 +190,16 @@ func amount(s string) (float64, error) {
 	return x, err
 }
 
-// of is the cost of 1,000 rows.
+// of is the cost of 1,000 rows, nil where what the price is for was not measured.
 func (p price) of(r *eval.Report, s target.Spent) *float64 {
 	cost := 0.0
-	if s.Texts > 0 {
-		cost += 1000 * (p.prompt*s.PromptTokens + p.answers*s.AnswerTokens) / 1e6 / float64(s.Texts)
-	}
-	if r.RowsPerSecond > 0 {
-		cost += p.hour * 1000 / r.RowsPerSecond / 3600
+	switch {
+	case p.hour > 0 && r.RowsPerSecond > 0:
+		cost = p.hour * 1000 / r.RowsPerSecond / 3600
+	case p.hour == 0 && s.Texts > 0:
+		cost = 1000 * (p.prompt*s.PromptTokens + p.answers*s.AnswerTokens) / 1e6 / float64(s.Texts)
+	default:
+		return nil
 	}
 	return &cost
 }

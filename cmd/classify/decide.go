@@ -62,7 +62,7 @@ func (p *program) policy(ctx context.Context, args []string) error {
 		return err
 	}
 	if !(p.maxError > 0 && p.maxError < 1) || !(p.confidence > 0 && p.confidence < 1) {
-		return usagef("-max-error %g -confidence %g: both are needed, above 0 and below 1", p.maxError, p.confidence)
+		return usagef("-max-error %g -confidence %g: both must lie above 0 and below 1; -max-error 0.01 lets one error in a hundred pass", p.maxError, p.confidence)
 	}
 	a, err := p.answerForModel(ctx, "policy")
 	if err != nil {
@@ -117,8 +117,14 @@ func (p *program) answerForModel(ctx context.Context, command string) (a answere
 	if _, err := eval.Truth(a.set, a.rows); err != nil {
 		return a, fmt.Errorf("%s: %w", p.data, err)
 	}
-	if err := p.warnTrainedOn(a.rows); err != nil {
-		return a, err
+	p.warnTrainedOn(a.rows)
+	if kept := eval.Distinct(a.rows); command != "gate" && len(kept) < len(a.rows) {
+		fmt.Fprintf(p.stderr, "%d of %d rows are copies of others and are not counted\n", len(a.rows)-len(kept), len(a.rows))
+		distinct := make([]eval.Row, len(kept))
+		for i, at := range kept {
+			distinct[i] = a.rows[at]
+		}
+		a.rows = distinct
 	}
 	a.answers, err = eval.Answers(ctx, t, a.set, a.rows, eval.Options{Progress: p.progress()})
 	if err != nil {

@@ -134,7 +134,7 @@ func mislabelled(t *testing.T, data string) string {
 func TestDecideRefuses(t *testing.T) {
 	_, data := storedDemo(t)
 	for want, args := range map[string][]string{
-		"above 0 and below 1":                                {"policy", "-data", data},
+		"must lie above 0 and below 1":                       {"policy", "-data", data},
 		"it takes 438 answered rows even if none were wrong": {"policy", "-max-error", "0.01", "-data", data},
 		"-server is of no use":                               {"calibrate", "-server", "http://127.0.0.1:1", "-data", data},
 		"only a model in the store can be changed or gated":  {"policy", "-max-error", "0.3", "-model", "demo", "-data", data},

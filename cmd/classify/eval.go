@@ -47,9 +47,7 @@ func (p *program) eval(ctx context.Context, args []string) error {
 			return usagef("-price %q: expected PRICE/h", p.hourly)
 		}
 	}
-	if err := p.warnTrainedOn(evalRows(list)); err != nil {
-		return err
-	}
+	p.warnTrainedOn(evalRows(list))
 	report, ownScoring, err := p.evaluate(ctx, evalRows(list))
 	if err != nil {
 		return err
@@ -122,24 +120,27 @@ func trainedOn(list, train []eval.Row) string {
 	if len(lines) == 0 {
 		return ""
 	}
-	shown := strings.Trim(fmt.Sprint(lines[:min(len(lines), maxListed)]), "[]")
-	return fmt.Sprintf("%d of %d texts are among the training rows, which flatters: lines %s", len(lines), len(list), strings.ReplaceAll(shown, " ", ", "))
+	shown := strings.ReplaceAll(strings.Trim(fmt.Sprint(lines[:min(len(lines), maxListed)]), "[]"), " ", ", ")
+	if len(lines) > maxListed {
+		shown += ", …"
+	}
+	return fmt.Sprintf("%d of %d texts are among the training rows, which flatters: lines %s", len(lines), len(list), shown)
 }
 
 // warnTrainedOn tells of rows that are among those that came with the model.
-func (p *program) warnTrainedOn(list []eval.Row) error {
+func (p *program) warnTrainedOn(list []eval.Row) {
 	file := p.ownFile(p.model, "train.jsonl", "train.csv")
 	if file == "" {
-		return nil
+		return
 	}
 	train, err := p.trainRows(file)
 	if err != nil {
-		return err
+		fmt.Fprintln(p.stderr, "warning: the training rows that came with the model are not compared:", err)
+		return
 	}
 	if seen := trainedOn(list, train); seen != "" {
 		fmt.Fprintln(p.stderr, "warning:", seen)
 	}
-	return nil
 }
 
 func evalRows(list []rows.Row) []eval.Row {

@@ -121,7 +121,7 @@ func (p *program) command(do func(context.Context, *cli.Command, action)) *cli.C
 	root := &cli.Command{
 		Name:        "classify",
 		Usage:       "sort text into a model's labels",
-		UsageText:   "classify [flags] \"text\" [more texts]\nclassify [flags] -data FILE\nclassify eval -data FILE [flags]\nclassify bench -data FILE [flags]\nclassify agree -engines LIST -data FILE [flags]\nclassify compare -data FILE [flags] CONTESTANT...",
+		UsageText:   "classify [flags] \"text\" [more texts]\nclassify [flags] -data FILE\nclassify eval -data FILE [flags]\nclassify bench -data FILE [flags]\nclassify agree -engines LIST -data FILE [flags]\nclassify compare -data FILE [flags] CONTESTANT...\nclassify calibrate|policy|gate -data FILE [flags]\nclassify feedback FILE",
 		Description: description,
 		Version:     version(),
 		Flags: append(p.commonFlags(),

@@ -45,6 +45,14 @@ type program struct {
 // command builds the command line. Flags may stand before or behind the
 // arguments.
 func (p *program) command() *cli.Command {
+	root := p.commands()
+	for _, c := range root.Commands {
+		c.HideHelpCommand = true // "help" and "h" are names that models can have
+	}
+	return root
+}
+
+func (p *program) commands() *cli.Command {
 	return &cli.Command{
 		Name:        "fetch",
 		Usage:       "bring trained models, and what runs them, into the local store",
