@@ -408,6 +408,8 @@ func (w *work) play(ctx context.Context, stage *models.Stage, running Running) (
 		return &RefusedError{"there is neither a test set nor predictions to replay; name them with -test and -predictions"}
 	case w.played == nil:
 		return nil
+	case w.Require && w.played.Problem == "" && w.played.shows() != "":
+		return &RefusedError{w.played.shows()}
 	case w.played.Problem != "" && w.Require:
 		return &RefusedError{w.played.Problem + "\n  " + strings.Join(w.played.Causes, "\n  ")}
 	}

@@ -348,6 +348,18 @@ func (pl *player) judge() {
 	}
 }
 
+// shows is empty where enough was compared to say that the model answers as on the
+// platform, and otherwise what is missing.
+func (r *Replay) shows() string {
+	switch {
+	case r.Matched == 0 && r.PlatformAccuracy == nil:
+		return "nothing of the platform's was there to compare with; name its predictions with -predictions"
+	case r.Matched > 0 && float64(r.Matched) < WantedShare*float64(r.Rows):
+		return fmt.Sprintf("only %d of %d rows have a prediction to compare with", r.Matched, r.Rows)
+	}
+	return ""
+}
+
 // readAccuracy takes the platform's from its metrics.
 func (pl *player) readAccuracy() {
 	if pl.sources.metrics == "" {

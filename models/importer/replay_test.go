@@ -221,6 +221,7 @@ func TestReplayCauses(t *testing.T) {
 			p.files["metrics.json"] = `{"evaluation_results": {"student-tuned": {"accuracy": 0.97}}}`
 		}, "", ""},
 		{"only a test set", func(p *playing) { p.test(other...) }, "", ""},
+		{"predictions for one row of two", func(p *playing) { p.test(same...); p.predicted("Sort it.", same[:2]...) }, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPlaying(t)
@@ -239,7 +240,7 @@ func TestReplayCauses(t *testing.T) {
 			p.o.Require = true
 			_, err = p.run(t)
 			refused, _ := errors.AsType[*RefusedError](err)
-			if (refused != nil) != (c.problem != "") || refused != nil && !strings.Contains(err.Error(), c.cause) {
+			if (refused != nil) != (c.problem != "" || res.Replay.shows() != "") || refused != nil && !strings.Contains(err.Error(), c.cause) {
 				t.Errorf("required: %v", err)
 			}
 		})
