@@ -146,7 +146,7 @@ func (s *Store) derivedSize(d Digest) (n int64) {
 // the next start time: what cannot be moved goes with the stage.
 func (s *Store) keepDerived(from string, d Digest) {
 	dst := s.derivedDir(d)
-	if os.MkdirAll(filepath.Dir(dst), 0o755) == nil {
+	if _, err := os.Stat(from); err == nil && os.MkdirAll(filepath.Dir(dst), 0o755) == nil {
 		_ = os.Rename(from, dst)
 	}
 }
