@@ -82,7 +82,9 @@ func TestExportImport(t *testing.T) {
 	here, there := installed(t), newMachine(t)
 	first := filepath.Join(t.TempDir(), "first.tar")
 	here.want(exitOK, "exported sorted: ", "export", "sorted", first)
-	there.want(exitOK, here.digest("sorted"), "import", first, "-name", "sorted")
+	if said := there.want(exitOK, here.digest("sorted"), "import", first, "-name", "sorted"); !strings.Contains(said, "; 2 rows, at its first import\n") {
+		t.Error(said)
+	}
 	second := filepath.Join(t.TempDir(), "second.tar")
 	there.want(exitOK, there.digest("sorted"), "export", "sorted@"+there.digest("sorted"), second)
 	same(t, first, second)

@@ -29,7 +29,7 @@ func baseFlag() cli.Flag {
 const keepAdapter = "keep-adapter"
 
 func keepAdapterFlag() cli.Flag {
-	return &cli.BoolFlag{Name: keepAdapter, Usage: "keep the adapter beside its base, which models of one base share, for the engine llama; it is merged otherwise"}
+	return &cli.BoolFlag{Name: keepAdapter, Usage: "keep the adapter beside its base, which models of one base share, for the engine llama, which needs fetch runtime; it is merged otherwise"}
 }
 
 func offlineFlag() cli.Flag {
@@ -90,6 +90,10 @@ func (p *program) pullHub(ctx context.Context, c *cli.Command, checks importer.C
 	if err != nil {
 		return err
 	}
+	before, err := p.pointers()
+	if err != nil {
+		return err
+	}
 	res, err := pull.FromHub(ctx, pull.HubOptions{
 		Client: client, Store: p.store, Ref: ref, Again: c.Bool("again"), Progress: progress, Say: say,
 		Import: importer.Options{
@@ -101,7 +105,7 @@ func (p *program) pullHub(ctx context.Context, c *cli.Command, checks importer.C
 	if err != nil {
 		return err
 	}
-	return p.report(res, asJSON)
+	return p.report(c, res, wayBack(before, res.Manifest.Name, res.Digest))
 }
 
 // listBases prints the base models that the store keeps, if there are any.
@@ -127,5 +131,9 @@ func (p *program) removeBase(ctx context.Context, text string) error {
 	if ref.File != "" || ref.Rev != "" {
 		return usagef("of the hub's models, the store keeps whole bases: fetch rm %s", hub.Ref{Repo: ref.Repo})
 	}
-	return pull.RemoveBase(ctx, p.store, ref.Repo, func(line string) { fmt.Fprintln(p.stderr, line) })
+	if err := pull.RemoveBase(ctx, p.store, ref.Repo, func(line string) { fmt.Fprintln(p.stderr, line) }); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "removed %s\n", hub.Ref{Repo: ref.Repo})
+	return nil
 }

@@ -180,6 +180,12 @@ func TestHubPullBareGGUF(t *testing.T) {
 	p.want(exitFailure, "", "cannot be imported without the prompt", "pull", "hf.co/org/bare")
 	p.want(exitOK, "installed bare: 2 labels", "", "pull", "hf.co/org/bare", "-client", filepath.Join(beside, "c.py"), "-job", filepath.Join(beside, "j.json"))
 	p.whole("bare")
+
+	// What is to be typed again has the flags that were given.
+	given := []string{"-as", "mine", "-job", filepath.Join(beside, "j.json"), "-client", filepath.Join(beside, "c.py"), "-answer", "bare"}
+	p.want(exitOK, "installed mine: 2 labels", "", append([]string{"pull", "hf.co/org/bare"}, given...)...)
+	p.want(exitOK, "\nto download it anew: fetch pull hf.co/org/bare "+strings.Join(given, " ")+" -again\n", "", append([]string{"pull", "hf.co/org/bare"}, given...)...)
+	p.want(exitFailure, "", "fetch pull hf.co/org/bare -as mine -job "+given[3]+"; -job, -client, -answer and -base are to be repeated", "upgrade", "mine", "-job", given[3])
 }
 
 // unpacked is a package's folder.
@@ -360,7 +366,7 @@ func TestHubBases(t *testing.T) {
 		t.Error("the mended base makes another model")
 	}
 	p.want(exitUsage, "", "fetch rm hf.co/"+name, "rm", "hf.co/"+name+"@main")
-	p.want(exitOK, "", "", "rm", "hf.co/"+name)
+	p.want(exitOK, "removed hf.co/"+name+"\n", "", "rm", "hf.co/"+name)
 	p.want(exitFailure, "", "keeps no base model", "rm", "hf.co/"+name)
 	if left, _ := os.ReadDir(filepath.Join(p.store.Root(), "bases")); len(left) > 0 {
 		t.Errorf("left of the base: %v", left)

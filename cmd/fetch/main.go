@@ -131,6 +131,10 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	before, err := p.pointers()
+	if err != nil {
+		return err
+	}
 	progress := p.renderer(false)
 	res, err := importer.Import(ctx, p.store, importer.Options{
 		Path: c.Args().First(), Name: c.String("name"), Job: c.String("job"), Client: c.String("client"), Answer: c.String("answer"), Start: p.start(p.store.Root()),
@@ -151,7 +155,9 @@ func (p *program) importPackage(ctx context.Context, c *cli.Command) error {
 	if note := res.Manifest.Source.Note; note != "" {
 		fmt.Fprintln(p.stdout, "note:", note)
 	}
+	p.sayBack(wayBack(before, res.Manifest.Name, res.Digest))
 	p.replayed(res.Replay, res.Manifest.Replay, p.stdout)
+	fmt.Fprintf(p.stdout, "next: classify-server -model %s\n", res.Manifest.Name)
 	return nil
 }
 

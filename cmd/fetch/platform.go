@@ -12,10 +12,14 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
+const platformName = "platform"
+
+var platformVariables = []string{"CUBBY_PLATFORM", "DL_PLATFORM_URL"}
+
 // platformFlags say which platform to ask.
 func platformFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "platform", Usage: "base `URL` of the platform", Sources: cli.EnvVars("CUBBY_PLATFORM", "DL_PLATFORM_URL"), DefaultText: platform.DefaultURL},
+		&cli.StringFlag{Name: platformName, Usage: "base `URL` of the platform", Sources: cli.EnvVars(platformVariables...), DefaultText: platform.DefaultURL},
 		&cli.StringFlag{Name: "cognito", Hidden: true, Sources: cli.EnvVars("CUBBY_COGNITO")},
 		&cli.StringFlag{Name: "cognito-client", Hidden: true, Sources: cli.EnvVars("DL_COGNITO_CLIENT_ID")},
 	}
@@ -29,7 +33,7 @@ type account struct {
 }
 
 func newAccount(c *cli.Command) (account, error) {
-	address, err := platform.CleanURL(c.String("platform"))
+	address, err := platform.CleanURL(c.String(platformName))
 	if err != nil {
 		return account{}, usageError{err}
 	}

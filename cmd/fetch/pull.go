@@ -58,13 +58,17 @@ func (p *program) pull(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	before, err := p.pointers()
+	if err != nil {
+		return err
+	}
 	o.Model, o.Name, o.Again = c.Args().First(), c.String("as"), c.Bool("again")
 	res, err := pull.Pull(ctx, o)
 	_ = progress.Close() // it shows nothing any more
 	if err != nil {
 		return err
 	}
-	return p.report(res, c.Bool("json"))
+	return p.report(c, res, wayBack(before, res.Manifest.Name, res.Digest))
 }
 
 // pulling is what the flags say of a pull from the platform, and what shows it.
@@ -97,19 +101,24 @@ func (p *program) pulling(c *cli.Command) (o pull.Options, progress download.Ren
 	}, progress, nil
 }
 
-// report says what was pulled, for people or for scripts.
-func (p *program) report(res pull.Result, asJSON bool) error {
+// report says what was pulled, for people or for scripts; before is the version that the
+// name pointed to, empty where it pointed to none or still does.
+func (p *program) report(c *cli.Command, res pull.Result, before string) error {
 	for _, w := range res.Warnings {
 		fmt.Fprintln(p.stderr, "warning:", w)
 	}
-	if asJSON {
+	if c.Bool("json") {
 		p.replayed(res.Replay, res.Manifest.Replay, io.Discard)
-		return p.printJSON(pulledLine(res))
+		line := pulledLine(res)
+		if before != "" {
+			line.RollBack = "fetch use " + before
+		}
+		return p.printJSON(line)
 	}
 	if err := p.judge.Write(p.stdout); err != nil {
 		return err
 	}
-	p.pulled(res)
+	p.pulled(res, before, repeated(c))
 	return nil
 }
 
@@ -167,17 +176,18 @@ func testFile(files []string) string {
 }
 
 // pulled says what is there now and what to do with it.
-func (p *program) pulled(res pull.Result) {
+func (p *program) pulled(res pull.Result, before, flags string) {
 	m := &res.Manifest
 	if res.Already {
-		fmt.Fprintf(p.stdout, "%s is installed already, and there is no other version of it: %d labels, %s, %s\nto download it anew: fetch pull %s -again\n",
-			m.Name, len(m.Labels), size(m), res.Digest, res.Model.ID)
+		fmt.Fprintf(p.stdout, "%s is installed already, and there is no other version of it: %d labels, %s, %s\nto download it anew: fetch pull %s%s -again\n",
+			m.Name, len(m.Labels), size(m), res.Digest, res.Model.ID, flags)
 	} else {
 		fmt.Fprintf(p.stdout, "installed %s: %d labels, %s, %s\n", m.Name, len(m.Labels), size(m), res.Digest)
 		if m.Source.Note != "" {
 			fmt.Fprintln(p.stdout, "note:", m.Source.Note)
 		}
 	}
+	p.sayBack(before)
 	p.replayed(res.Replay, m.Replay, p.stdout)
 	for _, f := range res.Files {
 		fmt.Fprintln(p.stdout, "kept", f)
@@ -205,9 +215,9 @@ type resultJSON struct {
 
 	Quantized *models.Quantized `json:"quantized,omitempty"`
 	Decision  *rounding.Report  `json:"quantization,omitempty"` // of -quantize auto
+	RollBack  string            `json:"roll_back,omitempty"`    // where the name pointed to another model
 	// Of an upgrade.
 	Previous       string   `json:"previous,omitempty"` // artifact
-	RollBack       string   `json:"roll_back,omitempty"`
 	Added          []string `json:"labels_added,omitempty"`
 	Removed        []string `json:"labels_removed,omitempty"`
 	Accuracy       *float64 `json:"accuracy,omitempty"`

@@ -33,7 +33,7 @@ func (p *program) list(_ context.Context, c *cli.Command) error {
 		if name == "" {
 			name = e.Version()
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", name, len(e.Manifest.Labels), size(e.Manifest), mebibytes(e.Derived), e.Manifest.Source.Kind, e.Digest)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", name, len(e.Manifest.Labels), size(e.Manifest), mebibytes(e.Derived), kind(e.Manifest), e.Digest)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -43,6 +43,14 @@ func (p *program) list(_ context.Context, c *cli.Command) error {
 			left.Count, mebibytes(left.Size), left.Last.Local().Format(time.DateTime))
 	}
 	return p.listBases()
+}
+
+// kind is what the package held, and the type that its weights were rounded to.
+func kind(m *models.Manifest) string {
+	if q := m.Source.Quantized; q != nil {
+		return string(m.Source.Kind) + " " + q.To
+	}
+	return string(m.Source.Kind)
 }
 
 // size is that of all files of a model, for people.
@@ -67,7 +75,8 @@ func (p *program) verify(_ context.Context, c *cli.Command) error {
 			return err
 		}
 	}
-	if len(refs) == 0 {
+	all := len(refs) == 0
+	if all {
 		entries, err := p.store.List()
 		if err != nil {
 			return err
@@ -90,6 +99,12 @@ func (p *program) verify(_ context.Context, c *cli.Command) error {
 			continue
 		}
 		fmt.Fprintf(p.stdout, "%s: every file is as installed\n", ref)
+	}
+	switch {
+	case all && len(refs) == 0:
+		fmt.Fprintln(p.stdout, "the store holds no models")
+	case all:
+		fmt.Fprintf(p.stdout, "%d models checked, %d damaged\n", len(refs), len(errs))
 	}
 	return errors.Join(errs...)
 }

@@ -18,8 +18,9 @@ func (p *program) upgradeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "upgrade", Usage: "install the new training of a model beside it, and let its name point to that", ArgsUsage: "NAME [ID]",
 		Description: "Without ID, the platform tells which model is the new training, or which ones may be. The version before stays: fetch use NAME@DIGEST goes back to it.",
-		Flags:       append(append(platformFlags(), checkFlags()...), packageFlags()...),
-		Action:      p.upgrade, OnUsageError: usageFailed,
+		Flags: append(append(append(platformFlags(), checkFlags()...), packageFlags()...),
+			&cli.BoolFlag{Name: anyLabels, Usage: "upgrade although no label stays, as to the model of another task"}),
+		Action: p.upgrade, OnUsageError: usageFailed,
 	}
 }
 
@@ -46,14 +47,15 @@ func (p *program) upgrade(ctx context.Context, c *cli.Command) error {
 	if m := list[0].Manifest; c.NArg() == 1 && m != nil {
 		if ref, err := hub.ParseRef(m.Source.From); err == nil {
 			ref.Rev = ""
-			return fmt.Errorf("%s came from the Hugging Face hub: fetch pull %s -as %s", name, ref, name)
+			return fmt.Errorf("%s came from the Hugging Face hub: fetch pull %s -as %s%s; -job, -client, -answer and -base are to be repeated where it was pulled with them",
+				name, ref, name, hubFlags(c, m))
 		}
 	}
 	o, progress, err := p.pulling(c)
 	if err != nil {
 		return err
 	}
-	o.Name, o.Model = name, c.Args().Get(1)
+	o.Name, o.Model, o.AnyLabels = name, c.Args().Get(1), c.Bool(anyLabels)
 	if m := list[0].Manifest; m != nil && !c.IsSet("quantize") {
 		o.Quantize.Scheme = importer.SchemeOf(*m)
 	}
@@ -78,6 +80,20 @@ func (p *program) upgrade(ctx context.Context, c *cli.Command) error {
 	}
 	p.upgraded(u)
 	return nil
+}
+
+const anyLabels = "any-labels"
+
+// hubFlags are the flags that were given, and those that the manifest tells of.
+func hubFlags(c *cli.Command, m *models.Manifest) string {
+	flags := repeated(c, platformName, "files")
+	if scheme := importer.SchemeOf(*m); scheme != "" && !c.IsSet("quantize") {
+		flags += " -quantize " + string(scheme)
+	}
+	if m.Adapter != "" && !c.IsSet(keepAdapter) {
+		flags += " -" + keepAdapter
+	}
+	return flags
 }
 
 // sayLabels is loud: what is behind the model has to know every label.

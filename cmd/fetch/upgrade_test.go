@@ -174,6 +174,38 @@ func TestUpgradeChooses(t *testing.T) {
 	p.want(exitOK, "upgraded mine", "", "upgrade", "mine", good.ID)
 }
 
+// A model that has none of the labels is another task's.
+func TestUpgradeOtherTask(t *testing.T) {
+	packages := demoPackages(t)
+	retrained(t, packages, "next", "0.9", "c", "d")
+	p := newPulling(t, localplatform.Options{Packages: packages, Shapes: []string{"gguf"}}, nil)
+	var first, other localplatform.Model
+	for _, m := range p.platform.Models() {
+		if m.Task == "demo" {
+			first = m
+		} else {
+			other = m
+		}
+	}
+	p.want(exitOK, "installed sorted", "", "pull", first.ID, "-as", "sorted")
+	before := p.digest("sorted")
+	p.want(exitFailure, "", "no label of sorted stays, so "+other.ID+" is the model of another task", "upgrade", "sorted", other.ID)
+	if p.digest("sorted") != before {
+		t.Error("the name moved")
+	}
+	p.want(exitOK, "upgraded sorted: 2 labels", "LABELS REMOVED: a, b", "upgrade", "sorted", other.ID, "-any-labels")
+	p.want(exitFailure, "", "no label of sorted stays", "upgrade", "sorted", first.ID) // installed, and not used
+	back := "sorted@" + strings.TrimPrefix(p.digest("sorted"), "sha256:")[:12]
+	p.want(exitOK, "\nbefore: "+back+"; back: fetch use "+back+"\n", "", "pull", first.ID, "-as", "sorted")
+	if p.digest("sorted") != before {
+		t.Error("the name points elsewhere")
+	}
+	_, out, _ := p.fetch("pull", other.ID, "-as", "sorted", "-json")
+	if !strings.Contains(out, `"roll_back":"fetch use sorted@`+before[7:19]+`"`) {
+		t.Error(out)
+	}
+}
+
 // On a platform that lists a model's training as an SLM as well, its name is one of
 // both, in the list, for a pull and for what is installed.
 func TestPullByNameInBoth(t *testing.T) {

@@ -39,6 +39,9 @@ type Options struct {
 	Quantize importer.Quantization
 
 	KeepAdapter bool // beside its base, and not merged
+	AnyLabels   bool // an upgrade may exchange all of them
+
+	accept func(*models.Manifest) error // refuses a model that the name may not point to; nil: none
 
 	Progress download.Progress // nil: nobody watches
 	Say      func(string)      // hears in a line what is being done; nil: nobody
@@ -149,6 +152,11 @@ func (p *puller) pull(ctx context.Context) error {
 		return err
 	}
 	if e != nil && !p.Again {
+		if p.accept != nil {
+			if err := p.accept(e.Manifest); err != nil {
+				return err
+			}
+		}
 		if err := use(p.Store, e); err != nil {
 			return err
 		}
@@ -197,7 +205,7 @@ func (p *puller) install(ctx context.Context, name, from string) error {
 		return stored(err)
 	}
 	res, err := importer.Import(ctx, view, importer.Options{
-		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Answer: p.Answer, Start: p.Start, Checks: p.Checks, Convert: p.Convert, Quantize: p.Quantize,
+		Path: filepath.Join(p.work.dir, from), Name: name, Job: p.Job, Client: p.Prompt, Answer: p.Answer, Start: p.Start, Checks: p.Checks, Convert: p.Convert, Quantize: p.Quantize, Accept: p.accept,
 		Base: p.Base, Bases: importer.HubCache{}, Remote: p.Remote, KeepAdapter: p.KeepAdapter,
 	})
 	if err == nil {

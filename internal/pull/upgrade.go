@@ -45,6 +45,9 @@ func Upgrade(ctx context.Context, o Options) (u Upgraded, err error) {
 			return u, interrupted(ctx, fmt.Errorf("%s stays as it is: %w", o.Name, err))
 		}
 	}
+	if !o.AnyLabels {
+		o.accept = func(m *models.Manifest) error { return sameTask(u.Before.Manifest, m, o) }
+	}
 	if u.Result, err = Pull(ctx, o); err != nil {
 		if now, failed := current(o.Store, o.Name); failed == nil && now.Digest == u.Before.Digest {
 			err = fmt.Errorf("%s stays as it is: %w", o.Name, err)
@@ -168,6 +171,16 @@ func compareLabels(before, after *models.Manifest) (added, removed []string) {
 		return list
 	}
 	return only(after, before), only(before, after)
+}
+
+// sameTask refuses a model that has none of the labels of the one before.
+func sameTask(before, after *models.Manifest, o Options) error {
+	added, _ := compareLabels(before, after)
+	if len(added) < len(after.Labels) {
+		return nil
+	}
+	return fmt.Errorf("no label of %s stays, so %s is the model of another task: fetch pull %[2]s -as OTHER gives it a name of its own; where it replaces %[1]s all the same: fetch upgrade %[1]s %[2]s -any-labels",
+		o.Name, o.Model)
 }
 
 // measure asks for the accuracies, and warns where the new one is lower: the newest

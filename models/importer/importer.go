@@ -52,6 +52,9 @@ type Options struct {
 	// Start runs the model before others see it, to record a canary and to replay its
 	// test set. Nil does neither, and a server can then not prove its readiness.
 	Start Starter
+	// Accept refuses a model by its manifest, before it is run or installed; nil refuses
+	// none.
+	Accept func(*models.Manifest) error
 	Checks
 }
 
@@ -86,6 +89,11 @@ func Import(ctx context.Context, store *models.Store, o Options) (res Result, er
 	w, err := assemble(ctx, stage, o)
 	if err != nil {
 		return res, err
+	}
+	if o.Accept != nil {
+		if err := o.Accept(w.manifest); err != nil {
+			return res, err
+		}
 	}
 	if m := w.manifest; m.Adapter != "" {
 		if err := stage.Share(ctx, m.Weights); err != nil {
