@@ -5,6 +5,7 @@ package feedback
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,8 +68,12 @@ const (
 )
 
 // Export writes the feedback of a model that came with its text as training rows, and
-// returns how many there were with and without. What was said last of an id counts.
+// returns how many there were with and without. Of an id, the label that was said last
+// counts, and the last text.
 func Export(w io.Writer, r io.Reader, model, format string) (written, textless int, err error) {
+	if _, err := row(format, Feedback{}); err != nil {
+		return 0, 0, err
+	}
 	list, err := read(r, model)
 	if err != nil {
 		return 0, 0, err
@@ -111,6 +116,7 @@ func read(r io.Reader, model string) ([]Feedback, error) {
 		}
 		key := f.Model + "\n" + f.ID
 		if i, ok := place[key]; ok {
+			f.Text = cmp.Or(f.Text, list[i].Text)
 			list[i] = f
 			continue
 		}

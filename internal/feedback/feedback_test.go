@@ -48,7 +48,8 @@ func TestKeep(t *testing.T) {
 const kept = `{"id":"1","model":"m","label":"a","text":"one"}
 {"id":"2","model":"m","label":"a"}
 {"id":"1","model":"m","label":"b","text":"one\u2028 \u0007more"}
-{"id":"1","model":"other","label":"c","text":"two"}
+{"id":"1","model":"other","label":"d","text":"two"}
+{"id":"1","model":"other","label":"c"}
 `
 
 func TestExport(t *testing.T) {
@@ -64,12 +65,12 @@ func TestExport(t *testing.T) {
 			t.Errorf("%s as %s: %q, %d, %d, %v", c.model, c.format, out.String(), written, textless, err)
 		}
 	}
-	for file, want := range map[string]string{kept + "{": "line 5: ", `{"id":"x"}`: "line 1: no feedback"} {
+	for file, want := range map[string]string{kept + "{": "line 6: ", `{"id":"x"}`: "line 1: no feedback"} {
 		if _, _, err := Export(&bytes.Buffer{}, strings.NewReader(file), "", Flat); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	if _, _, err := Export(&bytes.Buffer{}, strings.NewReader(kept), "", "csv"); err == nil || !strings.Contains(err.Error(), `there is no format "csv"`) {
+	if _, _, err := Export(&bytes.Buffer{}, strings.NewReader(""), "", "csv"); err == nil || !strings.Contains(err.Error(), `there is no format "csv"`) {
 		t.Error(err)
 	}
 }

@@ -105,12 +105,12 @@ func (j *Judge) Prepare(set *labels.Set, rows []importer.Row) (err error) {
 	if j.truth, err = eval.Truth(set, list); err != nil {
 		return fmt.Errorf("the test set: %w", err)
 	}
-	n := len(rows)
+	n := len(eval.Distinct(list)) // copies of a row tell nothing
 	if n < MinRows {
-		return fmt.Errorf("%d rows are too few to choose a type by: even if none shows a loss, %.0f %% of all texts may lose their right answer (%d rows would tell that from 5 %%); name a larger test set with -test FILE, or a type", n, 100*eval.ExactUpper(0, n), MinRows)
+		return fmt.Errorf("%d different rows are too few to choose a type by: even if none shows a loss, %.0f %% of all texts may lose their right answer (%d rows would tell that from 5 %%); name a larger test set with -test FILE, or a type", n, 100*eval.ExactUpper(0, n), MinRows)
 	}
 	j.set = set
-	j.report = Report{Rows: n, Rule: Rule{MinRows, MaxWorse, MaxLoss, MinAgreement, MaxDistance}, Unseen: eval.ExactUpper(0, n)}
+	j.report = Report{Rows: len(rows), Rule: Rule{MinRows, MaxWorse, MaxLoss, MinAgreement, MaxDistance}, Unseen: eval.ExactUpper(0, n)}
 	return nil
 }
 

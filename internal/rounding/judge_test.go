@@ -134,7 +134,7 @@ func TestFewRowsAreTold(t *testing.T) {
 
 func TestJudgeRefuses(t *testing.T) {
 	j := &rounding.Judge{}
-	if err := j.Prepare(set, testRows(58)); err == nil || !strings.Contains(err.Error(), "58 rows are too few to choose a type by") {
+	if err := j.Prepare(set, testRows(58)); err == nil || !strings.Contains(err.Error(), "58 different rows are too few to choose a type by") {
 		t.Error(err)
 	}
 	rows := testRows(100)
