@@ -26,6 +26,17 @@ func outcomes(truth []int, answers []Answer) []outcome {
 	return list
 }
 
+// Correct counts the answers whose best label is the true one, by its index.
+func Correct(truth []int, answers []Answer) int {
+	n := 0
+	for _, o := range outcomes(truth, answers) {
+		if o.right() {
+			n++
+		}
+	}
+	return n
+}
+
 // byConfidence sorts the surest answers first and the rows without one last.
 func byConfidence(list []outcome) []outcome {
 	sorted := slices.Clone(list)

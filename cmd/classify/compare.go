@@ -182,11 +182,7 @@ func (r *compareRun) enter(ctx context.Context, c contestant) (err error) {
 	if r.task.labels == nil {
 		r.task.labels = f.Labels
 	}
-	var answers []eval.Answer
-	report, err := eval.Run(ctx, o, f.Labels, r.rows, eval.Options{Progress: r.progress(), Alone: alone, Save: func(_ []eval.Row, got []eval.Answer) error {
-		answers = append(answers, got...)
-		return nil
-	}})
+	report, answers, err := r.run(ctx, o, f.Labels, r.progress())
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.data, err)
 	}
@@ -200,6 +196,15 @@ func (r *compareRun) enter(ctx context.Context, c contestant) (err error) {
 		}
 	}
 	return r.add(c.name, report, f.Labels, answers, spent)
+}
+
+// run lets a classifier answer the rows.
+func (r *compareRun) run(ctx context.Context, c eval.Classifier, set *labels.Set, progress func(done, total int)) (report *eval.Report, answers []eval.Answer, err error) {
+	report, err = eval.Run(ctx, c, set, r.rows, eval.Options{Progress: progress, Alone: alone, Save: func(_ []eval.Row, got []eval.Answer) error {
+		answers = append(answers, got...)
+		return nil
+	}})
+	return report, answers, err
 }
 
 // enterFile takes the answers of a file of predictions.
@@ -284,11 +289,7 @@ func (r *compareRun) enterBaseline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var answers []eval.Answer
-	report, err := eval.Run(ctx, m, r.set, r.rows, eval.Options{Alone: alone, Save: func(_ []eval.Row, got []eval.Answer) error {
-		answers = append(answers, got...)
-		return nil
-	}})
+	report, answers, err := r.run(ctx, m, r.set, nil)
 	if err != nil {
 		return err
 	}

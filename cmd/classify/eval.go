@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v3"
 
 	"cubby/eval"
+	"cubby/internal/progress"
 	"cubby/internal/rows"
 	"cubby/internal/target"
 )
@@ -34,10 +34,11 @@ func (p *program) eval(ctx context.Context, args []string) error {
 	if err := onlyFlags("eval", args); err != nil {
 		return err
 	}
-	list, err := p.allRows(rows.Labeled)
+	read, err := p.allRows(rows.Labeled)
 	if err != nil {
 		return err
 	}
+	list := evalRows(read)
 	if err := p.checkReports(); err != nil {
 		return err
 	}
@@ -47,8 +48,8 @@ func (p *program) eval(ctx context.Context, args []string) error {
 			return usagef("-price %q: expected PRICE/h", p.hourly)
 		}
 	}
-	p.warnTrainedOn(evalRows(list))
-	report, ownScoring, err := p.evaluate(ctx, evalRows(list))
+	p.warnTrainedOn(list)
+	report, ownScoring, err := p.evaluate(ctx, list)
 	if err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (p *program) eval(ctx context.Context, args []string) error {
 		report.Cost = cost.of(report, target.Spent{})
 	}
 	if p.texts {
-		report.ShowTexts(evalRows(list))
+		report.ShowTexts(list)
 	}
 	if p.json {
 		err = writeJSON(p.stdout, report)
@@ -152,22 +153,7 @@ func evalRows(list []rows.Row) []eval.Row {
 }
 
 // progress shows a count on a terminal and nothing elsewhere.
-func (p *program) progress() func(done, total int) {
-	f, ok := p.stderr.(*os.File)
-	if !ok {
-		return nil
-	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return nil
-	}
-	return func(done, total int) {
-		if done == total {
-			fmt.Fprint(f, "\r\x1b[K") // leave no trace of it above the report
-			return
-		}
-		fmt.Fprintf(f, "\r%d of %d rows", done, total)
-	}
-}
+func (p *program) progress() func(done, total int) { return progress.Rows(p.stderr, "") }
 
 // writeJSON writes v on one line, as all JSON of this program: a confusion
 // matrix with one number a line helps nobody.

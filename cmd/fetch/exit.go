@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 
 	"cubby/internal/download"
 	"cubby/internal/hub"
@@ -45,9 +44,6 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 func usageFailed(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
 
-// diskErrors are those of a file system that takes no more.
-var diskErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EFBIG}
-
 // exitCode is the only place that chooses one.
 func exitCode(ctx context.Context, err error) int {
 	var usage usageError
@@ -65,7 +61,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUsage
 	case ctx.Err() != nil:
 		return exitInterrupted
-	case isAny(err, diskErrors...):
+	case download.Full(err):
 		return exitDisk
 	case errors.As(err, &damage), errors.As(err, &damaged), errors.As(err, &sum):
 		return exitChecksum

@@ -8,6 +8,7 @@ import (
 
 	"cubby/eval"
 	"cubby/internal/load"
+	"cubby/internal/progress"
 	"cubby/models"
 	"cubby/models/importer"
 
@@ -54,20 +55,7 @@ func (p *program) checks(c *cli.Command) (importer.Checks, error) {
 
 // replaying shows a count on a terminal and nothing elsewhere.
 func (p *program) replaying() func(done, total int) {
-	f, ok := p.stderr.(*os.File)
-	if !ok {
-		return nil
-	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return nil
-	}
-	return func(done, total int) {
-		if done == total {
-			fmt.Fprint(f, "\r\x1b[K")
-			return
-		}
-		fmt.Fprintf(f, "\rreplaying the test set: %d of %d rows", done, total)
-	}
+	return progress.Rows(p.stderr, "replaying the test set: ")
 }
 
 // replayed prints what replaying found, now or when the model was first imported: a

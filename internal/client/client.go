@@ -15,6 +15,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"cubby/internal/wait"
 )
 
 const (
@@ -58,7 +60,7 @@ func New(base, key string) (*Client, error) {
 	transport.ResponseHeaderTimeout = responseTimeout
 	transport.MaxIdleConnsPerHost = 64
 	return &Client{
-		base: u, key: key, wait: sleep,
+		base: u, key: key, wait: wait.For,
 		http: &http.Client{Transport: transport, CheckRedirect: sameHost},
 	}, nil
 }
@@ -78,15 +80,4 @@ func sameHost(req *http.Request, via []*http.Request) error {
 func (c *Client) Close() error {
 	c.http.CloseIdleConnections()
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

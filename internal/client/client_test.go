@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"cubby/internal/wait"
 )
 
 // call is what the fake server saw of one request.
@@ -225,7 +227,7 @@ func TestRetryEnds(t *testing.T) {
 	// The real wait gives way to the caller.
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	c.wait = sleep
+	c.wait = wait.For
 	if _, err := c.Classify(ctx, Request{Texts: []string{"a"}}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the caller's own deadline", err)
 	}

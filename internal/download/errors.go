@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -83,6 +84,11 @@ var diskAdvice = []struct {
 	{syscall.EROFS, "choose a folder on a file system that can be written"},
 	{syscall.EFBIG, "this file system or limit takes no file of that size: choose another folder"},
 	{fs.ErrPermission, "choose a folder that this user may write to, or correct its permissions"},
+}
+
+// Full reports whether an error is a file system's that takes no more.
+func Full(err error) bool {
+	return slices.ContainsFunc([]error{errNoSpace, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EFBIG}, func(e error) bool { return errors.Is(err, e) })
 }
 
 // diskError is final: what a file system refuses once it refuses at once again.

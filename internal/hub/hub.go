@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"cubby/internal/wait"
 )
 
 const (
@@ -74,7 +76,7 @@ func New(o Options) (*Client, error) {
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = time.Minute
-	c := &Client{endpoint: endpoint, token: o.Token, waiting: o.Wait, sleep: sleep}
+	c := &Client{endpoint: endpoint, token: o.Token, waiting: o.Wait, sleep: wait.For}
 	c.http = &http.Client{Transport: t, Timeout: answerTime, CheckRedirect: ownHost}
 	return c, nil
 }
@@ -109,17 +111,6 @@ func ownHost(req *http.Request, via []*http.Request) error {
 		return fmt.Errorf("it redirects to another host, %.80q", req.URL.Host)
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 // route is one request to the API about a repo.

@@ -3,15 +3,17 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
+
+	"cubby/internal/filelock"
 )
 
 // patience is how long Open waits for another process that has the file, such as one
@@ -46,31 +48,14 @@ func open(name string, perm fs.FileMode, read func(io.Reader) error, wait time.D
 	return f, nil
 }
 
-// lock opens and locks a file. What waits too long for it cannot be stopped: it is left
-// behind.
 func lock(name string, perm fs.FileMode, wait time.Duration) (*lockedfile.File, error) {
-	type answer struct {
-		f   *lockedfile.File
-		err error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		f, err := lockedfile.OpenFile(name, os.O_RDWR|os.O_CREATE, perm)
-		answers <- answer{f, err}
-	}()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case a := <-answers:
-		return a.f, a.err
-	case <-timer.C:
-		go func() {
-			if a := <-answers; a.err == nil {
-				a.f.Close()
-			}
-		}()
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	f, err := filelock.Acquire(ctx, name, perm, nil)
+	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("%s: another process is writing to it: wait until that has ended, or name another file", name)
 	}
+	return f, err
 }
 
 func (f *File) recover(read func(io.Reader) error) error {

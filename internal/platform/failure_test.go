@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cubby/internal/platform/localplatform"
+	"cubby/internal/wait"
 )
 
 // Each way to fail: its kind, how often it is tried, and what the user reads.
@@ -175,10 +176,10 @@ func TestCanceled(t *testing.T) {
 	if _, err := c.Read(ctx, Link{URL: w.server.URL}, 10); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if err := sleep(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+	if err := wait.For(ctx, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if err := sleep(context.Background(), time.Nanosecond); err != nil {
+	if err := wait.For(context.Background(), time.Nanosecond); err != nil {
 		t.Error(err)
 	}
 	if err := c.DetailAll(ctx, make([]Model, 9)); !errors.Is(err, context.Canceled) {

@@ -24,6 +24,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"cubby/internal/wait"
 )
 
 const (
@@ -91,7 +93,7 @@ func New(opt Options) (*Client, error) {
 	api.CheckRedirect = sameHost
 	files.CheckRedirect = noDowngrade
 	api.Timeout = answerTime
-	return &Client{base: base, tokens: opt.Tokens, api: &api, files: &files, wait: sleep}, nil
+	return &Client{base: base, tokens: opt.Tokens, api: &api, files: &files, wait: wait.For}, nil
 }
 
 // URL is the base of the platform's routes, as credentials are filed under it.
@@ -157,15 +159,4 @@ func noDowngrade(req *http.Request, via []*http.Request) error {
 		return errors.New("it redirects from https to an unencrypted address")
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

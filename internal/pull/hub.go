@@ -252,7 +252,7 @@ func (p *hubPuller) install(ctx context.Context, name string) error {
 		p.res.Warnings = append(p.res.Warnings, res.Warnings...)
 		return nil
 	}
-	if full(err) {
+	if download.Full(err) {
 		return stored(err)
 	}
 	return fmt.Errorf("%w; the download is kept for the next fetch pull of %s; -again downloads anew", err, p.Ref)

@@ -213,10 +213,10 @@ func (p *puller) install(ctx context.Context, name, from string) error {
 		p.res.Warnings = append(p.res.Warnings, res.Warnings...)
 		return nil
 	}
-	if refused, _ := errors.AsType[*importer.ArchiveError](err); refused != nil && !full(err) && ctx.Err() == nil {
+	if refused, _ := errors.AsType[*importer.ArchiveError](err); refused != nil && !download.Full(err) && ctx.Err() == nil {
 		return errors.Join(fmt.Errorf("%w; it was removed: run the same command again, and tell distil labs if this stays", err), p.work.clear())
 	}
-	if full(err) {
+	if download.Full(err) {
 		return stored(err)
 	}
 	return fmt.Errorf("%w; the download is kept for the next fetch pull of this model; -again downloads anew", err)

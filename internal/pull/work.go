@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cubby/internal/download"
+	"cubby/internal/filelock"
 	"cubby/internal/platform"
 	"cubby/models"
 
@@ -31,7 +32,7 @@ type work struct {
 const (
 	lockName  = "lock"
 	viewName  = "store"
-	patience  = time.Second // before a word is said about waiting
+	patience  = time.Second // with a download that another process has, before it is left alone
 	stillness = 50 * time.Millisecond
 )
 
@@ -75,34 +76,9 @@ func lockFolder(ctx context.Context, dir string, say func(string, ...any)) (*loc
 	}
 }
 
-// acquire locks a file. What waits for it cannot be stopped: it is left behind.
+// acquire locks a file, and says so when that takes a while.
 func acquire(ctx context.Context, name string, say func(string, ...any)) (*lockedfile.File, error) {
-	type answer struct {
-		f   *lockedfile.File
-		err error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		f, err := lockedfile.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
-		answers <- answer{f, err}
-	}()
-	word := time.NewTimer(patience)
-	defer word.Stop()
-	for {
-		select {
-		case a := <-answers:
-			return a.f, a.err
-		case <-word.C:
-			say("waiting for another fetch, which pulls the same model")
-		case <-ctx.Done():
-			go func() {
-				if a := <-answers; a.err == nil {
-					a.f.Close()
-				}
-			}()
-			return nil, ctx.Err()
-		}
-	}
+	return filelock.Acquire(ctx, name, 0o644, func() { say("waiting for another fetch, which pulls the same model") })
 }
 
 // same reports whether a locked file is still the one in its place: whoever is
@@ -192,16 +168,6 @@ func roomIn(dir string, size int64, what string) error {
 	}
 	return stored(fmt.Errorf("%s are needed for %s, and %s are free in %s: %w",
 		humanize.IBytes(uint64(need)), what, humanize.IBytes(uint64(free)), dir, syscall.ENOSPC))
-}
-
-// full reports whether an error is a file system's that takes no more.
-func full(err error) bool {
-	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EFBIG} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // stored is an error of this machine's file system, with what to do.

@@ -156,16 +156,7 @@ func (j *Judge) compare(answers []eval.Answer) Comparison {
 
 // accuracy counts a row without an answer as wrong.
 func (j *Judge) accuracy(answers []eval.Answer) float64 {
-	right := 0
-	for i, a := range answers {
-		if a.Err != nil {
-			continue
-		}
-		if best, _ := a.Distribution.Best(); best == j.truth[i] {
-			right++
-		}
-	}
-	return float64(right) / float64(len(answers))
+	return float64(eval.Correct(j.truth, answers)) / float64(len(answers))
 }
 
 // verdict is the five tests in their order, and the first that fails.

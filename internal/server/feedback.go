@@ -183,15 +183,10 @@ func (s *Server) learn(model string, list []feedback.Feedback) {
 
 // remember notes answers for drift, and those with an id for feedback.
 func (s *Server) remember(req *request, results []runtime.Result, info runtime.Info) {
-	m := s.monitors()[info.Model]
-	for i := range results {
-		r := &results[i]
-		if r.Err != nil {
-			continue
-		}
-		m.answered(r)
-		if it := req.items[i]; it.hasID && len(it.id) <= maxID {
-			label, p := r.Distribution.Best()
+	s.monitors()[info.Model].answered(results)
+	for i, it := range req.items {
+		if results[i].Err == nil && it.hasID && len(it.id) <= maxID {
+			label, p := results[i].Distribution.Best()
 			s.recent.Add(info.Model+"\n"+it.id, remembered{label, p, info.Artifact})
 		}
 	}

@@ -252,7 +252,7 @@ func TestDriftOfManyLabels(t *testing.T) {
 			if i == least-1 && told()["cubby_drift_psi labels"] {
 				t.Errorf("%d labels: told of %d answers", n, i)
 			}
-			m.answered(&runtime.Result{Distribution: labels.Distribution{1, 0, 0}})
+			m.answered([]runtime.Result{{Distribution: labels.Distribution{1, 0, 0}}})
 		}
 		got := told()
 		for _, name := range []string{"cubby_drift_psi labels", "cubby_drift_psi confidences", "cubby_drift_noise labels", "cubby_drift_noise confidences"} {

@@ -75,15 +75,18 @@ func readReference(set *labels.Set, report []byte) *reference {
 	return ref
 }
 
-// answered notes an answer.
-func (m *monitor) answered(r *runtime.Result) {
-	label, p := r.Distribution.Best()
-	if label < 0 {
-		return
-	}
-	now := seen{label, eval.ConfidenceBin(p)}
+// answered notes a request's answers.
+func (m *monitor) answered(results []runtime.Result) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for i := range results {
+		if label, p := results[i].Distribution.Best(); results[i].Err == nil && label >= 0 {
+			m.note(seen{label, eval.ConfidenceBin(p)})
+		}
+	}
+}
+
+func (m *monitor) note(now seen) {
 	if old, full := m.answers.push(now); full {
 		m.labels[old.label]--
 		m.bins[old.bin]--
